@@ -1,0 +1,1 @@
+"""Keeps a deployed model right by itself."""

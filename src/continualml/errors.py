@@ -1,0 +1,25 @@
+"""Whose fault an error is, and what to do about it; nothing here knows HTTP."""
+
+
+class InputError(ValueError):
+    """A value from outside is not what was expected.
+
+    Parameters
+    ----------
+    where
+        The field, as its owner would write it.
+    expected, got
+        What belongs there, and what came.
+    remedy
+        What to do, if that is known.
+    """
+
+    def __init__(
+        self, where: str, *, expected: str, got: object, remedy: str | None = None
+    ) -> None:
+        self.where = where
+        self.expected = expected
+        self.got = got
+        self.remedy = remedy
+        tail = f"; {remedy}" if remedy else ""
+        super().__init__(f"{where}: expected {expected}, got {got!r} ({type(got).__name__}){tail}")
