@@ -26,7 +26,7 @@ def test_it_does_not_matter_how_the_rows_are_cut(seed: int, cut: int) -> None:
 @pytest.mark.parametrize("block", [1, 24])
 def test_false_alarms_stay_within_the_budget_at_the_edge_of_the_promise(block: int) -> None:
     # The statistic has mean <= number of blocks, so by Doob's inequality it reaches its threshold
-    # within n rows with chance <= n / budget. A threshold of half the height would break this.
+    # within n rows with chance <= n / budget. A threshold a tenth as high would break this.
     streams, budget, rows = 400, 4_800.0, 480
     question = LossQuestion(promised=0.15, budget=budget, block=block)
     rng = np.random.default_rng(1)
