@@ -1,0 +1,148 @@
+"""The nouns of the log: rows, outcomes and decisions as plain values."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Evidence, decisions and manifests are stored as JSON documents.
+Json = dict[str, Any]
+
+LabelVerdict = Literal["accepted", "duplicate", "superseded", "pending", "rejected"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Features of n rows, in the order of the model's columns.
+
+    ``numeric`` is (n, k) float64 with NaN where a value is missing; ``categorical`` is (n, c)
+    object, each a str, "" where missing.
+    """
+
+    numeric: NDArray[np.float64]
+    categorical: NDArray[np.object_]
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.numeric)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Labelled rows in the order in which they became labelled.
+
+    Parameters
+    ----------
+    seq
+        (n,) int64, strictly increasing: the number at which observation and label were both
+        there (the larger of the two).
+    observation_seq
+        (n,) int64: the observation's own number, the row's id in manifests.
+    target
+        (n,) float64: index of the class, or the value of a regression.
+    version
+        (n,) int64: the version that answered, 0 where none did.
+    answer
+        (n, width) float64: what was answered (probabilities or value), NaN where nothing was.
+    """
+
+    seq: NDArray[np.int64]
+    observation_seq: NDArray[np.int64]
+    rows: Rows
+    target: NDArray[np.float64]
+    version: NDArray[np.int64]
+    answer: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.seq)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Outcome: losses of several versions on labelled rows, none of which they were trained on.
+
+    ``seq`` is (n,) little-endian int64, ``loss`` (n, len(versions)) float64 and ``error`` the same
+    shape uint8 (1 where the predicted class was wrong), all as bytes, so that a fold reads what
+    was measured and never scores again.
+    """
+
+    versions: tuple[int, ...]
+    seq: bytes
+    loss: bytes
+    error: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """Outcome: a strategy was fitted; how it did on the newest rows, which it never saw.
+
+    ``loss`` is the mean on the ``hold`` rows; ``worse_by`` is the mean paired difference to the
+    strategy's previous version and ``standard_error`` that of the mean; both 0.0 without one.
+    """
+
+    strategy: str
+    version: int
+    through: int
+    hold: int
+    loss: float
+    loss_standard_error: float
+    error_rate: float
+    worse_by: float
+    standard_error: float
+    predecessor: int | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFailed:
+    """Outcome: no version came of it (time, memory, one class only, a graph that differs…)."""
+
+    strategy: str
+    through: int
+    because: str
+
+
+Outcome = Scored | Trained | TrainingFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What was decided, and from what; an entry of the ledger before it is numbered.
+
+    ``seq`` is the last row that it was decided from; ``basis`` holds evidence, error levels,
+    policy hash and seeds.
+    """
+
+    model: str
+    kind: Literal[
+        "first", "keep", "train", "accept", "refuse", "promote", "follow", "rollback", "alarm"
+    ]
+    seq: int
+    because: str
+    basis: Json = field(default_factory=dict)
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """A decision as it stands in the ledger: numbered, dated (UTC, ISO 8601) and chained."""
+
+    n: int
+    decision: Decision
+    recorded_at: str
+    previous_hash: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One trained artifact; ``sha256`` names its bytes, ``manifest`` says how it came about."""
+
+    model: str
+    version: int
+    sha256: str
+    strategy: str
+    manifest: Json
+    recorded_at: str
