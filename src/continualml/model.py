@@ -89,7 +89,7 @@ class Policy:
     false_alarms: int = 10_000
     false_promotions: int = 10_000
     block: int | None = None
-    hold: int = 100
+    hold: int = 50
     cooldown: int = 0
     strategies: tuple[Strategy, ...] = DEFAULT_STRATEGIES
 

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 # Evidence, decisions and manifests are stored as JSON documents.
 Json = dict[str, Any]
 
+DecisionKind = Literal[
+    "first", "keep", "accept", "refuse", "promote", "follow", "rollback", "alarm"
+]
 LabelVerdict = Literal["accepted", "duplicate", "superseded", "pending", "rejected"]
 
 
@@ -116,9 +119,7 @@ class Decision:
     """
 
     model: str
-    kind: Literal[
-        "first", "keep", "train", "accept", "refuse", "promote", "follow", "rollback", "alarm"
-    ]
+    kind: DecisionKind
     seq: int
     because: str
     basis: Json = field(default_factory=dict)

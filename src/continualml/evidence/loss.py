@@ -1,10 +1,7 @@
 """The loss alarm: is the champion worse than promised? An e-detector over blocks of rows."""
 
 import math
-from dataclasses import dataclass, replace
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
 
 from continualml.errors import InputError
 
@@ -65,121 +62,55 @@ class LossQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossEvidence:
-    """Evidence up to ``seq``; the tuples hold one entry for each bet.
+    """The tuples hold one entry for each bet.
 
     ``wealth`` is the Shiryaev-Roberts statistic (>= 0), ``excursion`` the log CUSUM, and
     ``began`` the sequence number at which its present excursion began.
     """
 
-    seq: int
+    bets: tuple[float, ...]
     wealth: tuple[float, ...]
     excursion: tuple[float, ...]
     began: tuple[int, ...]
-    block_sum: float
-    block_rows: int
-    block_first: int
 
     @property
     def value(self) -> float:
         """Mean over the bets, to be held against the question's threshold."""
         return math.fsum(self.wealth) / len(self.wealth)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossAlarm:
-    """Evidence crossed its threshold at ``seq``; the change probably began at ``began``."""
-
-    seq: int
-    value: float
-    threshold: float
-    began: int
+    @property
+    def strongest_began(self) -> int:
+        """Where the present excursion of the largest CUSUM began: the estimated start."""
+        strongest = max(range(len(self.excursion)), key=self.excursion.__getitem__)
+        return self.began[strongest]
 
 
-def untouched(question: LossQuestion, *, seq: int) -> LossEvidence:
-    """Evidence before any row; rows at or below ``seq`` will not count."""
-    n = len(question.bets())
-    return LossEvidence(
-        seq=seq,
-        wealth=(0.0,) * n,
-        excursion=(0.0,) * n,
-        began=(seq + 1,) * n,
-        block_sum=0.0,
-        block_rows=0,
-        block_first=seq + 1,
-    )
+def untouched(question: LossQuestion) -> LossEvidence:
+    """Evidence before any block."""
+    bets = question.bets()
+    none = (0.0,) * len(bets)
+    return LossEvidence(bets=bets, wealth=none, excursion=none, began=(0,) * len(bets))
 
 
-def step(
-    question: LossQuestion, state: LossEvidence, seq: NDArray[np.int64], loss: NDArray[np.float64]
-) -> tuple[LossEvidence, tuple[LossAlarm, ...]]:
-    """Fold labelled rows into the evidence; rows at or below ``state.seq`` are skipped.
-
-    Parameters
-    ----------
-    seq, loss
-        (n,) sequence numbers, strictly increasing, and their losses in [0, 1].
-
-    Raises
-    ------
-    InputError
-        If the arrays do not fit each other, the numbers do not increase or a loss lies outside
-        [0, 1]; nothing is folded then.
+def bet(question: LossQuestion, state: LossEvidence, mean: float, *, first: int) -> LossEvidence:
+    """Bet on one block with mean loss ``mean`` in [0, 1], whose first row has the number ``first``.
 
     Notes
     -----
     While every block's mean has a conditional expectation of at most ``promised``, the statistic
-    minus the number of blocks is a supermartingale, so the expected number of rows to an alarm is
-    at least ``budget`` (Shin, Ramdas and Rinaldo 2023). Evidence starts anew after an alarm.
+    minus the number of blocks is a supermartingale, so the expected number of rows until it
+    reaches the threshold is at least ``budget`` (Shin, Ramdas and Rinaldo 2023). Who alarms
+    begins anew with ``untouched``.
     """
-    _check(seq, loss)
-    new = seq > state.seq
-    bets = question.bets()
-    alarms: list[LossAlarm] = []
-    for at, x in zip(seq[new].tolist(), loss[new].tolist(), strict=True):
-        first = at if state.block_rows == 0 else state.block_first
-        total, rows = state.block_sum + x, state.block_rows + 1
-        if rows < question.block:
-            state = replace(state, seq=at, block_sum=total, block_rows=rows, block_first=first)
-            continue
-        state = _bet(state, bets, total / rows - question.promised, at=at, first=first)
-        if state.value >= question.threshold:
-            alarms.append(_alarm(question, state))
-            state = untouched(question, seq=at)
-    return state, tuple(alarms)
-
-
-def _check(seq: NDArray[np.int64], loss: NDArray[np.float64]) -> None:
-    if seq.ndim != 1 or seq.shape != loss.shape:
-        raise InputError("loss", expected=f"shape {seq.shape}", got=loss.shape)
-    if (np.diff(seq) <= 0).any():
-        raise InputError("seq", expected="strictly increasing numbers", got=seq.tolist()[:5])
-    if outside := loss[~((loss >= 0) & (loss <= 1))].tolist():
-        raise InputError("loss", expected="a number in [0, 1]", got=outside[0])
-
-
-def _bet(
-    state: LossEvidence, bets: tuple[float, ...], excess: float, *, at: int, first: int
-) -> LossEvidence:
-    gain = [1 + b * excess for b in bets]
-    over = [e > 0 for e in state.excursion]
+    excess = mean - question.promised
+    gain = [1 + b * excess for b in state.bets]
     return LossEvidence(
-        seq=at,
-        wealth=tuple((w + 1) * g for w, g in zip(state.wealth, gain, strict=True)),
+        bets=state.bets,
+        wealth=tuple([(w + 1) * g for w, g in zip(state.wealth, gain, strict=True)]),
         excursion=tuple(
-            max(e, 0.0) + math.log(g) for e, g in zip(state.excursion, gain, strict=True)
+            [max(e, 0.0) + math.log(g) for e, g in zip(state.excursion, gain, strict=True)]
         ),
-        began=tuple(b if o else first for b, o in zip(state.began, over, strict=True)),
-        block_sum=0.0,
-        block_rows=0,
-        block_first=at + 1,
-    )
-
-
-def _alarm(question: LossQuestion, state: LossEvidence) -> LossAlarm:
-    strongest = max(range(len(state.excursion)), key=state.excursion.__getitem__)
-    return LossAlarm(
-        seq=state.seq,
-        value=state.value,
-        threshold=question.threshold,
-        began=state.began[strongest],
+        began=tuple(
+            [b if e > 0 else first for b, e in zip(state.began, state.excursion, strict=True)]
+        ),
     )
