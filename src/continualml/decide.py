@@ -91,8 +91,9 @@ class Standing:
 Step = tuple[Standing, tuple[Decision, ...]]
 
 
-def begin(model: Model, outcome: Trained, *, seq: int, block: int) -> Step:
-    """Standing of a model whose first champion was just trained."""
+def begin(model: Model, seq: int, outcome: Trained) -> Step:
+    """Take in the outcome with which everything begins: the first champion."""
+    block = outcome.block or model.policy.block or 1
     first = _artifact(outcome)
     evidence = fold.untouched(_questions(model, first, block), seq=first.through)
     state = Standing(
@@ -245,6 +246,18 @@ def _scored(model: Model, state: Standing, outcome: Scored) -> Step:
             state = _alarmed(model, state, decisions)
         if crossing and crossing.proven and state.rows >= state.quiet_until:
             state = _proven(model, state, crossing.proven[0], decisions)
+    if not decisions:
+        because = f"no evidence reached its threshold by row {state.read}"
+        decisions.append(
+            _about(
+                model,
+                state,
+                "keep",
+                because=because,
+                basis=evidence_now(model, state),
+                version=state.champion.version,
+            )
+        )
     return _order_due(model, state), tuple(decisions)
 
 

@@ -83,6 +83,7 @@ class Trained:
 
     ``loss`` is the mean on the ``hold`` rows; ``worse_by`` is the mean paired difference to the
     strategy's previous version and ``standard_error`` that of the mean; both 0.0 without one.
+    ``block`` is set on a first champion: the rows that make one bet from then on.
     """
 
     strategy: str
@@ -96,6 +97,7 @@ class Trained:
     standard_error: float
     predecessor: int | None
     seconds: float
+    block: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

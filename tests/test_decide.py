@@ -1,0 +1,213 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from continualml import decide
+from continualml.errors import InputError
+from continualml.model import Feature, Model, Policy, Strategy
+from continualml.records import Decision, Scored, Trained, TrainingFailed
+
+BLOCK = 20
+MODEL = Model(
+    name="m",
+    kind="classification",
+    target="y",
+    classes=("no", "yes"),
+    features=(Feature(name="x"),),
+    policy=Policy(
+        block=BLOCK,
+        false_alarms=2_000,
+        false_promotions=2_000,
+        strategies=(
+            Strategy(name="short", window=100, refit=100),
+            Strategy(name="long", window=1_000, refit=400),
+        ),
+    ),
+)
+
+
+def trained(strategy: str, version: int, through: int, **other: float) -> Trained:
+    values = {"loss": 0.2, "worse_by": 0.0, "standard_error": 0.01} | other
+    return Trained(
+        strategy=strategy,
+        version=version,
+        through=through,
+        hold=50,
+        loss_standard_error=0.01,
+        error_rate=0.3,
+        predecessor=None if values["worse_by"] == 0 else 1,
+        seconds=0.1,
+        loss=values["loss"],
+        worse_by=values["worse_by"],
+        standard_error=values["standard_error"],
+    )
+
+
+class World:
+    """Feeds one model's loop with outcomes; each version loses what ``level`` says, and noise."""
+
+    def __init__(self, model: Model = MODEL, *, seed: int = 0) -> None:
+        self.model, self.rng, self.level = model, np.random.default_rng(seed), {1: 0.2}
+        self.seq, self.row, self.said = 1, 100, list[Decision]()
+        self.state, decisions = decide.begin(model, 1, trained("first", 1, 100))
+        self.said += decisions
+
+    def take(self, outcome: Scored | Trained | TrainingFailed) -> tuple[Decision, ...]:
+        self.seq += 1
+        self.state, decisions = decide.step(self.model, self.state, self.seq, outcome)
+        self.said += decisions
+        return decisions
+
+    def scored(self, rows: int, *, first: int | None = None) -> Scored:
+        first = self.row + 1 if first is None else first
+        versions = decide.watched(self.model, self.state)
+        noise = self.rng.normal(0, 0.05, rows)
+        loss = np.column_stack(
+            [(self.level[v] + noise + self.rng.normal(0, 0.05, rows)).clip(0, 1) for v in versions]
+        )
+        return Scored(
+            versions=versions,
+            seq=np.arange(first, first + rows).astype("<i8").tobytes(),
+            loss=loss.tobytes(),
+            error=(loss > 0.5).astype("u1").tobytes(),
+        )
+
+    def go(self, rows: int, *, step: int = 20) -> None:
+        for _ in range(rows // step):
+            self.take(self.scored(step))
+            self.row += step
+
+    def kinds(self) -> list[str]:
+        return [d.kind for d in self.said if d.kind not in {"keep", "accept"}]
+
+
+def test_a_better_strategy_is_promoted_then_followed_and_the_anchor_stays() -> None:
+    world = World()
+    world.level[2] = 0.1
+    world.take(trained("short", 2, 100))
+    world.go(2_000)
+
+    assert world.kinds() == ["first", "promote"]
+    assert (world.state.champion.version, world.state.follows) == (2, "short")
+
+    world.level[3] = 0.1
+    world.take(trained("short", 3, world.row))
+    assert world.kinds()[-1] == "follow"
+    assert (world.state.champion.version, world.state.anchor.version) == (3, 2)
+
+
+def test_a_followed_strategy_that_went_bad_gives_way_to_its_proven_artifact() -> None:
+    world = World()
+    world.level |= {2: 0.1, 3: 0.3}
+    world.take(trained("short", 2, 100))
+    world.go(2_000)
+    world.take(trained("short", 3, world.row))
+    world.go(2_000)
+
+    last = next(d for d in world.said if d.kind == "rollback")
+    assert last.version == 2
+    assert world.state.champion.version == 2
+    assert world.state.follows is None
+
+
+def test_the_champion_before_wins_its_place_back() -> None:
+    world = World()
+    world.level[2] = 0.1
+    world.take(trained("short", 2, 100))
+    world.go(2_000)
+    world.level = {1: 0.1, 2: 0.3}
+    world.go(3_000)
+
+    assert [d.version for d in world.said if d.kind == "rollback"] == [1]
+
+
+def test_nothing_is_promoted_while_nothing_is_better() -> None:
+    world = World()
+    world.level |= {2: 0.2, 3: 0.25}
+    world.take(trained("short", 2, 100))
+    world.take(trained("long", 3, 100))
+    world.go(1_000)
+    assert world.kinds() == ["first"]
+    assert world.said[-1].kind == "keep"
+    assert world.said[-1].basis["gate"]["short"]["version"] == 2
+
+
+def test_a_version_is_never_judged_on_a_row_that_it_was_trained_on() -> None:
+    world = World()
+    world.level[2] = 0.0
+    world.take(trained("short", 2, 130))  # has seen rows up to 130
+    before = world.state
+    with pytest.raises(InputError, match="rows after 130, the last that version 2 has seen"):
+        world.take(world.scored(20))
+    assert world.state == before
+
+
+def test_a_refit_that_is_worse_than_its_predecessor_is_refused() -> None:
+    world = World()
+    world.level[2] = 0.2
+    world.take(trained("short", 2, 100))
+    decisions = world.take(trained("short", 3, 100, worse_by=0.02, standard_error=0.01))
+    assert [d.kind for d in decisions] == ["refuse"]
+    assert world.state.heads["short"].version == 2
+    decisions = world.take(trained("short", 4, 100, worse_by=0.02, standard_error=0.03))
+    assert [d.kind for d in decisions] == ["accept"]
+
+
+def test_a_failed_training_is_said_and_the_champion_stays() -> None:
+    world = World()
+    ordered = {o.strategy for o in world.state.orders}
+    decisions = world.take(TrainingFailed(strategy="short", through=100, because="too slow"))
+    assert ordered == {"short", "long"}
+    assert {o.strategy for o in world.state.orders} == {"long"}
+    assert decisions[0].because == "no version came of short: too slow"
+    assert world.state.champion.version == 1
+
+
+def test_refits_come_due_by_labelled_rows_and_only_then() -> None:
+    world = World()
+    for strategy in ("short", "long"):
+        world.take(TrainingFailed(strategy=strategy, through=100, because="quiet"))
+    assert decide.rows_until_due(MODEL, world.state) == 100
+    world.go(80)
+    assert world.state.orders == ()
+    assert decide.rows_until_due(MODEL, world.state) == 20
+    world.go(20)
+    assert world.state.orders == (decide.Order(strategy="short", through=200),)
+
+
+def test_on_alarm_nothing_is_trained_until_the_threshold_is_broken() -> None:
+    policy = replace(MODEL.policy, retrain="on_alarm", threshold=0.7, threshold_metric="brier")
+    world = World(replace(MODEL, policy=policy))
+    world.go(1_000)
+    assert world.state.orders == ()
+    world.level[1] = 0.45
+    world.go(600)
+    alarms = [d for d in world.said if d.kind == "alarm"]
+    assert abs(alarms[0].basis["began"] - 1_101) <= BLOCK
+    assert {o.strategy for o in world.state.orders} == {"short", "long", "since-alarm"}
+    assert next(o for o in world.state.orders if o.since).since == alarms[-1].basis["began"]
+
+
+def test_an_outcome_taken_in_twice_changes_nothing() -> None:
+    world = World()
+    outcome = trained("short", 2, 100)
+    world.take(outcome)
+    again, decisions = decide.step(MODEL, world.state, world.seq, outcome)
+    assert (again, decisions) == (world.state, ())
+
+
+def test_a_cooldown_holds_back_the_next_promotion() -> None:
+    eager, calm = (
+        World(replace(MODEL, policy=replace(MODEL.policy, cooldown=rows))) for rows in (0, 5_000)
+    )
+    for world in (eager, calm):
+        world.level |= {2: 0.15, 3: 0.05}
+        world.take(trained("short", 2, 100))
+        world.go(2_000)
+        world.take(trained("long", 3, world.row))
+        world.go(2_000)
+    assert eager.kinds() == ["first", "promote", "promote"]
+    assert calm.kinds() == ["first", "promote"]
+    calm.go(4_000)
+    assert calm.kinds() == ["first", "promote", "promote"]
