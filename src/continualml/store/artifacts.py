@@ -1,0 +1,53 @@
+"""Artifacts: files named by the SHA-256 of their bytes, written once."""
+
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+
+_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+class ArtifactError(RuntimeError):
+    """An artifact is missing or its bytes are not those that its name says; it is not loaded."""
+
+
+def write(directory: Path, data: bytes) -> str:
+    """Write an artifact so that after a crash it is there whole or not at all; return its hash."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    path = directory / f"{sha256}.onnx"
+    if path.exists():
+        return sha256
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=directory, suffix=".part", delete=False) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).rename(path)
+    folder = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return sha256
+
+
+def read(directory: Path, sha256: str) -> bytes:
+    """Read an artifact and check its bytes against its name.
+
+    Raises
+    ------
+    ArtifactError
+        If it is missing or was changed.
+    """
+    if not _NAME.fullmatch(sha256):
+        raise ArtifactError(f"expected a SHA-256 as an artifact's name, got {sha256!r}")
+    path = directory / f"{sha256}.onnx"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ArtifactError(f"artifact {sha256} is missing in {directory}") from None
+    if (got := hashlib.sha256(data).hexdigest()) != sha256:
+        raise ArtifactError(f"artifact {sha256} was changed: its bytes hash to {got}")
+    return data

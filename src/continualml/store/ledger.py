@@ -1,0 +1,94 @@
+"""The ledger: decisions in order, each chained to the one before by SHA-256."""
+
+import hashlib
+import json
+
+from sqlalchemy import Connection, Row, insert, select
+
+from continualml.records import Decision, LedgerEntry
+from continualml.store.tables import ledger
+
+GENESIS = "0" * 64
+
+
+def record(conn: Connection, decision: Decision, recorded_at: str) -> LedgerEntry:
+    """Append a decision and return it as it stands in the ledger."""
+    last = conn.execute(
+        select(ledger.c.n, ledger.c.hash).order_by(ledger.c.n.desc()).limit(1)
+    ).one_or_none()
+    values: dict[str, object] = {
+        "n": last.n + 1 if last else 1,
+        "model": decision.model,
+        "kind": decision.kind,
+        "seq": decision.seq,
+        "version": decision.version,
+        "because": decision.because,
+        "basis": json.dumps(decision.basis, sort_keys=True, separators=(",", ":")),
+        "recorded_at": recorded_at,
+        "previous_hash": last.hash if last else GENESIS,
+    }
+    values["hash"] = _hash(values)
+    conn.execute(insert(ledger).values(**values))
+    return LedgerEntry(
+        n=last.n + 1 if last else 1,
+        decision=decision,
+        recorded_at=recorded_at,
+        previous_hash=str(values["previous_hash"]),
+        hash=str(values["hash"]),
+    )
+
+
+def entry(conn: Connection, n: int) -> LedgerEntry | None:
+    """Read one entry."""
+    row = conn.execute(select(ledger).where(ledger.c.n == n)).one_or_none()
+    return None if row is None else _entry(row)
+
+
+def entries(
+    conn: Connection,
+    *,
+    model: str | None = None,
+    kinds: tuple[str, ...] = (),
+    before: int | None = None,
+    limit: int = 50,
+) -> list[LedgerEntry]:
+    """Read entries, the newest first, below the cursor ``before``."""
+    asked = select(ledger).order_by(ledger.c.n.desc()).limit(limit)
+    asked = asked if model is None else asked.where(ledger.c.model == model)
+    asked = asked if before is None else asked.where(ledger.c.n < before)
+    asked = asked.where(ledger.c.kind.in_(kinds)) if kinds else asked
+    return [_entry(row) for row in conn.execute(asked)]
+
+
+def verify(conn: Connection) -> int | None:
+    """Recompute the whole chain; return the first entry that breaks it, or None."""
+    previous, expected = GENESIS, 1
+    for row in conn.execute(select(ledger).order_by(ledger.c.n)):
+        values = dict(row._mapping)  # noqa: SLF001  SQLAlchemy's public name for it
+        stated = values.pop("hash")
+        if row.n != expected or row.previous_hash != previous or stated != _hash(values):
+            return int(row.n)
+        previous, expected = stated, expected + 1
+    return None
+
+
+def _hash(values: dict[str, object]) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _entry(row: Row[tuple[object, ...]]) -> LedgerEntry:
+    return LedgerEntry(
+        n=row.n,
+        decision=Decision(
+            model=row.model,
+            kind=row.kind,
+            seq=row.seq,
+            because=row.because,
+            basis=json.loads(row.basis),
+            version=row.version,
+        ),
+        recorded_at=row.recorded_at,
+        previous_hash=row.previous_hash,
+        hash=row.hash,
+    )

@@ -1,0 +1,235 @@
+"""The append-only log: observations with their answers, labels, outcomes."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Connection, func, insert, select
+
+from continualml.model import Model
+from continualml.records import LabelVerdict, Outcome, Scored, Trained, TrainingFailed
+from continualml.store.engine import take_numbers
+from continualml.store.tables import labels, observations, outcomes
+
+_KINDS: dict[str, type[Outcome]] = {
+    "scored": Scored,
+    "trained": Trained,
+    "training_failed": TrainingFailed,
+}
+_MOST_IDS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """One row of features, with what a version answered for it if one did.
+
+    ``numeric`` and ``answer`` are little-endian float64, ``categorical`` a JSON list of strings,
+    ``recorded_at`` seconds since 1970 (UTC).
+    """
+
+    model: str
+    observation_id: str
+    numeric: bytes
+    categorical: str | None
+    version: int | None
+    answer: bytes | None
+    recorded_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """The truth for one observation, as its sender says it."""
+
+    observation_id: str
+    label: object
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelAnswer:
+    """What became of one label, and why if it was rejected."""
+
+    observation_id: str
+    verdict: LabelVerdict
+    reason: str | None = None
+
+
+def append_observations(conn: Connection, rows: Sequence[Observed]) -> list[Observed | None]:
+    """Append rows whose id is new; the log never changes a row.
+
+    Returns
+    -------
+    For each row None where it was written, or the row that already stands under its id.
+    """
+    if not rows:
+        return []
+    there = recorded(conn, ((r.model, r.observation_id) for r in rows))
+    result: list[Observed | None] = []
+    fresh: list[Observed] = []
+    for r in rows:
+        key = (r.model, r.observation_id)
+        result.append(there.get(key))
+        if key not in there:
+            there[key] = r
+            fresh.append(r)
+    if fresh:
+        first = take_numbers(conn, len(fresh))
+        conn.execute(insert(observations), [_row(r, first + i) for i, r in enumerate(fresh)])
+    return result
+
+
+def recorded(conn: Connection, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Observed]:
+    """Look up rows by (model, observation_id)."""
+    by_model: dict[str, list[str]] = {}
+    for model, observation_id in keys:
+        by_model.setdefault(model, []).append(observation_id)
+    found: dict[tuple[str, str], Observed] = {}
+    columns = [c for c in observations.c if c.name != "seq"]
+    for model, ids in by_model.items():
+        for start in range(0, len(ids), _MOST_IDS):
+            asked = select(*columns).where(
+                observations.c.model == model,
+                observations.c.observation_id.in_(ids[start : start + _MOST_IDS]),
+            )
+            for row in conn.execute(asked):
+                one = Observed(**row._mapping)  # noqa: SLF001  SQLAlchemy's public name for it
+                found[model, one.observation_id] = one
+    return found
+
+
+def append_labels(
+    conn: Connection, model: Model, items: Sequence[Labelled], recorded_at: float
+) -> list[LabelAnswer]:
+    """Append labels; each gets its verdict, whatever order they come in.
+
+    ``accepted``: the highest revision so far. ``duplicate``: this revision says the same already.
+    ``superseded``: kept, but a higher revision is there. ``pending``: kept until its observation
+    comes. ``rejected``: not kept, with the reason.
+    """
+    ids = [i.observation_id for i in items]
+    seen = {key[1] for key in recorded(conn, ((model.name, i) for i in ids))}
+    standing = _standing(conn, model.name, ids)
+    answers: list[LabelAnswer] = []
+    fresh: list[dict[str, object]] = []
+    for item in items:
+        before = standing.setdefault(item.observation_id, {})
+        label, reason = canonical(model, item.label)
+        verdict: LabelVerdict
+        if label is None:
+            verdict = "rejected"
+        elif item.revision in before:
+            same = before[item.revision] == label
+            verdict = "duplicate" if same else "rejected"
+            reason = (
+                None
+                if same
+                else (
+                    f"revision {item.revision} says {before[item.revision]!r} already; "
+                    "send a correction with a higher revision"
+                )
+            )
+        else:
+            early = item.observation_id not in seen
+            behind = bool(before) and max(before) > item.revision
+            verdict = "superseded" if behind else "pending" if early else "accepted"
+            fresh.append(
+                {
+                    "model": model.name,
+                    "observation_id": item.observation_id,
+                    "revision": item.revision,
+                    "label": label,
+                    "first": not before,
+                    "early": early,
+                    "recorded_at": recorded_at,
+                }
+            )
+            before[item.revision] = label
+        answers.append(
+            LabelAnswer(observation_id=item.observation_id, verdict=verdict, reason=reason)
+        )
+    if fresh:
+        first = take_numbers(conn, len(fresh))
+        conn.execute(insert(labels), [{"seq": first + i, **f} for i, f in enumerate(fresh)])
+    return answers
+
+
+def canonical(model: Model, label: object) -> tuple[str | None, str | None]:
+    """Write a label the one way in which it is stored, or say why it cannot be."""
+    if model.kind == "regression":
+        if isinstance(label, int | float) and not isinstance(label, bool):
+            value = float(label)
+            if math.isfinite(value):
+                return repr(value), None
+        return None, f"expected a finite number, got {label!r}"
+    if isinstance(label, bool):
+        text = str(label).lower()
+    elif isinstance(label, str | int):
+        text = str(label)
+    else:
+        return None, f"expected one of {list(model.classes)}, got {label!r}"
+    if text not in model.classes:
+        return None, f"expected one of {list(model.classes)}, got {label!r}"
+    return text, None
+
+
+def append_outcome(conn: Connection, model: str, outcome: Outcome, recorded_at: float) -> int:
+    """Append what an effect brought back, and return its number."""
+    seq = take_numbers(conn, 1)
+    kind = next(k for k, t in _KINDS.items() if isinstance(outcome, t))
+    conn.execute(
+        insert(outcomes).values(
+            seq=seq,
+            model=model,
+            kind=kind,
+            body=msgspec.msgpack.encode(outcome),
+            recorded_at=recorded_at,
+        )
+    )
+    return seq
+
+
+def outcomes_after(
+    conn: Connection, model: str, after: int, limit: int
+) -> list[tuple[int, Outcome]]:
+    """Read the next outcomes of a model in the order of their numbers."""
+    asked = (
+        select(outcomes.c.seq, outcomes.c.kind, outcomes.c.body)
+        .where(outcomes.c.model == model, outcomes.c.seq > after)
+        .order_by(outcomes.c.seq)
+        .limit(limit)
+    )
+    return [
+        (seq, msgspec.msgpack.decode(body, type=_KINDS[kind]))
+        for seq, kind, body in conn.execute(asked)
+    ]
+
+
+def last_seq(conn: Connection) -> int:
+    """Return the last number that any row of the log has; 0 in an empty log."""
+    tables = (observations, labels, outcomes)
+    return max(int(conn.execute(select(func.max(t.c.seq))).scalar() or 0) for t in tables)
+
+
+def _standing(conn: Connection, model: str, ids: list[str]) -> dict[str, dict[int, str]]:
+    found: dict[str, dict[int, str]] = {}
+    for start in range(0, len(ids), _MOST_IDS):
+        asked = select(labels.c.observation_id, labels.c.revision, labels.c.label).where(
+            labels.c.model == model, labels.c.observation_id.in_(ids[start : start + _MOST_IDS])
+        )
+        for observation_id, revision, label in conn.execute(asked):
+            found.setdefault(observation_id, {})[revision] = label
+    return found
+
+
+def _row(r: Observed, seq: int) -> dict[str, object]:
+    return {
+        "seq": seq,
+        "model": r.model,
+        "observation_id": r.observation_id,
+        "numeric": r.numeric,
+        "categorical": r.categorical,
+        "version": r.version,
+        "answer": r.answer,
+        "recorded_at": r.recorded_at,
+    }

@@ -1,0 +1,86 @@
+"""The outbox: messages to the outside world, written with the decision that causes them."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from continualml.records import Json
+from continualml.store.tables import outbox
+
+WAITING, DELIVERED, REFUSED = "waiting", "delivered", "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message; ``attempts`` counts the deliveries that failed."""
+
+    id: int
+    destination: str
+    body: Json
+    attempts: int
+
+
+def enqueue(conn: Connection, destination: str, body: Json) -> None:
+    """Leave a message for the courier."""
+    conn.execute(
+        insert(outbox).values(
+            destination=destination,
+            body=json.dumps(body),
+            state=WAITING,
+            attempts=0,
+            due_at=0.0,
+        )
+    )
+
+
+def due(conn: Connection, destination: str, limit: int = 100) -> list[Message]:
+    """Read the messages whose time has come, the oldest first."""
+    now = datetime.now(UTC).timestamp()
+    asked = (
+        select(outbox)
+        .where(
+            outbox.c.destination == destination,
+            outbox.c.state == WAITING,
+            outbox.c.due_at <= now,
+        )
+        .order_by(outbox.c.id)
+        .limit(limit)
+    )
+    return [
+        Message(id=r.id, destination=r.destination, body=json.loads(r.body), attempts=r.attempts)
+        for r in conn.execute(asked)
+    ]
+
+
+def delivered(conn: Connection, message_id: int) -> None:
+    """Mark a message as arrived."""
+    conn.execute(update(outbox).where(outbox.c.id == message_id).values(state=DELIVERED))
+
+
+def refused(conn: Connection, message_id: int, because: str) -> None:
+    """Park a message that no retry will heal."""
+    conn.execute(
+        update(outbox).where(outbox.c.id == message_id).values(state=REFUSED, last_error=because)
+    )
+
+
+def retry(conn: Connection, message_id: int, because: str, after_s: float) -> None:
+    """Try a message again later."""
+    due_at = datetime.now(UTC).timestamp() + after_s
+    conn.execute(
+        update(outbox)
+        .where(outbox.c.id == message_id)
+        .values(attempts=outbox.c.attempts + 1, due_at=due_at, last_error=because)
+    )
+
+
+def counts(conn: Connection, destination: str) -> dict[str, int]:
+    """Count a destination's messages by state."""
+    asked = (
+        select(outbox.c.state, func.count())
+        .where(outbox.c.destination == destination)
+        .group_by(outbox.c.state)
+    )
+    return {state: n for state, n in conn.execute(asked)}  # noqa: C416  rows, not pairs

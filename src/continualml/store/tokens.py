@@ -1,0 +1,96 @@
+"""Bearer tokens: random, stored as hashes, with scopes."""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from continualml.errors import InputError
+from continualml.store.tables import tokens
+
+SCOPES = ("predict", "label", "read", "admin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A token as it is known here: never its secret."""
+
+    id: str
+    name: str
+    hash: str
+    scopes: frozenset[str]
+    created_at: str
+    revoked_at: str | None
+
+    def allows(self, scope: str) -> bool:
+        """Say whether it may do this; ``admin`` may do everything."""
+        return scope in self.scopes or "admin" in self.scopes
+
+
+def create(
+    conn: Connection, name: str, scopes: tuple[str, ...], secret: str | None = None
+) -> tuple[Token, str]:
+    """Make a token and return it with its secret, which is shown this once.
+
+    Raises
+    ------
+    InputError
+        If a scope is unknown or none is given.
+    """
+    if not scopes or set(scopes) - set(SCOPES):
+        raise InputError("scopes", expected=f"one or more of {list(SCOPES)}", got=list(scopes))
+    secret = secret or f"ct_{secrets.token_urlsafe(32)}"
+    values = {
+        "id": secrets.token_hex(4),
+        "name": name,
+        "hash": digest(secret),
+        "scopes": " ".join(sorted(set(scopes))),
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    conn.execute(insert(tokens).values(**values))
+    row = conn.execute(select(tokens).where(tokens.c.id == values["id"])).one()
+    return _token(row), secret
+
+
+def check(conn: Connection, secret: str) -> Token | None:
+    """Find the token of a secret, if it is there and was not revoked."""
+    wanted = digest(secret)
+    row = conn.execute(select(tokens).where(tokens.c.hash == wanted)).one_or_none()
+    if row is None or row.revoked_at or not hmac.compare_digest(row.hash, wanted):
+        return None
+    return _token(row)
+
+
+def listed(conn: Connection) -> list[Token]:
+    """Read all tokens, the oldest first."""
+    return [_token(r) for r in conn.execute(select(tokens).order_by(tokens.c.created_at))]
+
+
+def revoke(conn: Connection, token_id: str) -> bool:
+    """Revoke a token; False when there is none to revoke."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    done = conn.execute(
+        update(tokens)
+        .where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    return done.rowcount == 1
+
+
+def digest(secret: str) -> str:
+    """Hash a secret; it has 256 random bits, so a plain hash gives nothing away."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _token(row: Row[tuple[object, ...]]) -> Token:
+    return Token(
+        id=row.id,
+        name=row.name,
+        hash=row.hash,
+        scopes=frozenset(row.scopes.split()),
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+    )

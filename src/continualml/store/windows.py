@@ -1,0 +1,130 @@
+"""Labelled rows in bulk, as NumPy arrays, in the order in which they became labelled."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, union_all
+
+from continualml.model import Model
+from continualml.records import Rows, Window
+from continualml.store.tables import labels, observations
+
+
+def joined(
+    conn: Connection,
+    model: Model,
+    after: int,
+    *,
+    upto: int | None = None,
+    limit: int | None = None,
+) -> Window:
+    """Read what became labelled after the number ``after``, each row once, by its first label.
+
+    A row becomes labelled at the larger of its observation's and its first label's number, so
+    what was read below a watermark never changes.
+    """
+    each = _joins(model.name, after, upto)
+    rows = union_all(*each).subquery()
+    asked = select(rows).order_by(rows.c.joined)
+    return _window(model, conn.execute(asked.limit(limit) if limit is not None else asked).all())
+
+
+def training(conn: Connection, model: Model, *, through: int, newest: int) -> Window:
+    """Read the newest rows labelled at or below ``through``, each with its latest correction.
+
+    A correction counts when its own number is at most ``through``: what a version was trained on
+    can be read again later.
+    """
+    each = [
+        s.order_by(s.selected_columns.joined.desc()).limit(newest).subquery()
+        for s in _joins(model.name, 0, through)
+    ]
+    rows = union_all(*(select(e) for e in each)).subquery()
+    found = conn.execute(select(rows).order_by(rows.c.joined.desc()).limit(newest)).all()[::-1]
+    if not found:
+        return _window(model, found)
+    oldest = min(r.observation_seq for r in found)
+    later = (
+        select(observations.c.seq, labels.c.label)
+        .join_from(labels, observations, _same_observation())
+        .where(
+            labels.c.model == model.name,
+            labels.c.first.is_(False),
+            labels.c.seq <= through,
+            observations.c.seq >= oldest,
+        )
+        .order_by(labels.c.revision)
+    )
+    highest = {r.observation_seq: r.revision for r in found}
+    corrected = {
+        seq: label
+        for seq, label, revision in conn.execute(later.add_columns(labels.c.revision))
+        if revision > highest.get(seq, revision)  # in the order of revisions: the last one stays
+    }
+    return _window(model, found, corrected)
+
+
+def n_joined(conn: Connection, model: Model, after: int) -> int:
+    """Count the rows that became labelled after the number ``after``."""
+    counts = (
+        select(func.count()).select_from(s.subquery()) for s in _joins(model.name, after, None)
+    )
+    return sum(int(conn.execute(c).scalar_one()) for c in counts)
+
+
+def _same_observation() -> ColumnElement[bool]:
+    return (observations.c.model == labels.c.model) & (
+        observations.c.observation_id == labels.c.observation_id
+    )
+
+
+def _joins(model: str, after: int, upto: int | None) -> list[Select[Any]]:
+    """Select the rows joined by their label's coming, and those joined by their observation's."""
+    found = []
+    for early, at in ((False, labels.c.seq), (True, observations.c.seq)):
+        one = (
+            select(
+                at.label("joined"),
+                observations.c.seq.label("observation_seq"),
+                observations.c.numeric,
+                observations.c.categorical,
+                observations.c.version,
+                observations.c.answer,
+                labels.c.label,
+                labels.c.revision,
+            )
+            .join_from(labels, observations, _same_observation())
+            .where(
+                labels.c.model == model,
+                labels.c.first.is_(True),
+                labels.c.early.is_(early),
+                at > after,
+            )
+        )
+        found.append(one if upto is None else one.where(at <= upto))
+    return found
+
+
+def _window(
+    model: Model, found: Sequence[Row[Any]], corrected: dict[int, str] | None = None
+) -> Window:
+    n, fixed = len(found), corrected or {}
+    numeric = np.frombuffer(b"".join(r.numeric for r in found), "<f8")
+    categorical = np.empty((n, len(model.categorical)), dtype=object)
+    if categorical.size:
+        categorical[:] = [json.loads(r.categorical) for r in found]
+    width = model.width
+    missing = np.full(width, np.nan, "<f8").tobytes()
+    texts = [fixed.get(r.observation_seq, r.label) for r in found]
+    index = {c: float(i) for i, c in enumerate(model.classes)}
+    target = [index[t] if index else float(t) for t in texts]
+    return Window(
+        seq=np.array([r.joined for r in found], dtype=np.int64),
+        observation_seq=np.array([r.observation_seq for r in found], dtype=np.int64),
+        rows=Rows(numeric=numeric.reshape(n, len(model.numeric)), categorical=categorical),
+        target=np.array(target, dtype=np.float64),
+        version=np.array([r.version or 0 for r in found], dtype=np.int64),
+        answer=np.frombuffer(b"".join(r.answer or missing for r in found), "<f8").reshape(n, width),
+    )
