@@ -24,10 +24,12 @@ def loss(
     square of the wrong probability), or (error / bound)^2 cut off at 1 (regression).
     """
     if model.kind == "regression":
-        return np.minimum(((answer[:, 0] - target) / model.bound) ** 2, 1.0)
-    distance = answer.astype(np.float64)
+        squares: NDArray[np.float64] = ((answer[:, 0] - target) / model.bound) ** 2
+        return np.minimum(squares, 1.0)
+    distance = answer.copy()
     distance[np.arange(len(target)), target.astype(np.intp)] -= 1.0
-    return np.minimum(np.einsum("ij,ij->i", distance, distance) / 2, 1.0)
+    halves: NDArray[np.float64] = np.einsum("ij,ij->i", distance, distance) / 2
+    return np.minimum(halves, 1.0)
 
 
 def wrong(
@@ -36,4 +38,5 @@ def wrong(
     """(n,) True where the likeliest class is not the label, or the error exceeds the bound."""
     if model.kind == "regression":
         return np.abs(answer[:, 0] - target) > model.bound
-    return answer.argmax(axis=1) != target
+    likeliest: NDArray[np.intp] = answer.argmax(axis=1)
+    return np.not_equal(likeliest, target)

@@ -1,0 +1,128 @@
+"""One fit: labelled rows -> pipeline -> graph, checked against each other -> artifact."""
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import Pipeline
+
+from continualml.learning.export import largest_difference, to_onnx
+from continualml.learning.learners import LearningError, make
+from continualml.learning.pipeline import preparation
+from continualml.model import Learner, Model
+from continualml.records import Json, Rows, Window
+from continualml.scoring.session import Session, schema
+
+__all__ = ["Fitted", "LearningError", "fit"]
+
+_TOLERANCE = 1e-4
+_FEWEST_ROWS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """An artifact's bytes, and the manifest that they carry."""
+
+    artifact: bytes
+    manifest: Json
+
+
+def fit(model: Model, learner: Learner, window: Window, *, seed: int, strategy: str) -> Fitted:
+    """Fit a learner on labelled rows; the same rows and seed give the same bytes.
+
+    Raises
+    ------
+    LearningError
+        If there are too few rows, only one class, an unknown learner, or a graph that does not
+        answer as its estimator does.
+    """
+    if len(window) < _FEWEST_ROWS:
+        raise LearningError(f"expected at least {_FEWEST_ROWS} labelled rows, got {len(window)}")
+    classes = sorted({int(t) for t in window.target}) if model.classes else []
+    if model.classes and len(classes) < 2:  # noqa: PLR2004  one class is no classification
+        only = model.classes[classes[0]]
+        raise LearningError(
+            f"all {len(window)} rows are of the class {only!r}; expected two or more"
+        )
+    pipeline = Pipeline(
+        [("prepare", preparation(model, learner)), ("learn", make(model, learner, seed=seed))]
+    )
+    columns = _columns(model, window.rows)
+    with warnings.catch_warnings():
+        # Not yet converged is judged by the hold-back check, as everything else.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            pipeline.fit(columns, window.target)
+            answer = _answer(model, pipeline, columns, classes)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise LearningError(f"{learner.name}: {error}") from error
+    if not np.isfinite(answer).all():
+        raise LearningError(f"{learner.name} answers with numbers that are not finite")
+    manifest = _manifest(model, learner, window, seed=seed, strategy=strategy)
+    artifact = to_onnx(model, pipeline, classes, manifest)
+    difference = largest_difference(Session(artifact).answer(window.rows), answer, model)
+    if not difference <= _TOLERANCE:
+        raise LearningError(
+            f"the graph of {learner.name} differs from its estimator by {difference:.2g} on the "
+            f"training rows; expected at most {_TOLERANCE:g}"
+        )
+    return Fitted(artifact=artifact, manifest=manifest)
+
+
+def _columns(model: Model, rows: Rows) -> Any:
+    # Cast before the fit: a learner trained on float64 and served on float32 splits elsewhere.
+    numeric = rows.numeric.astype(np.float32)
+    if not model.categorical:
+        return numeric
+    return np.concatenate([numeric.astype(object), rows.categorical], axis=1)
+
+
+def _answer(
+    model: Model, pipeline: Pipeline, columns: Any, classes: list[int]
+) -> NDArray[np.float64]:
+    if model.kind == "regression":
+        return np.asarray(pipeline.predict(columns), dtype=np.float64).reshape(-1, 1)
+    full = np.zeros((len(columns), model.width))
+    full[:, classes] = pipeline.predict_proba(columns)
+    return full
+
+
+def _manifest(model: Model, learner: Learner, window: Window, *, seed: int, strategy: str) -> Json:
+    ids = np.sort(window.observation_seq)
+    return {
+        **schema(model),
+        "model": model.name,
+        "strategy": strategy,
+        "learner": {"name": learner.name, "parameters": dict(learner.parameters)},
+        "seed": seed,
+        "rows": {
+            "n": len(window),
+            "ranges": _ranges(ids),
+            "sha256": hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest(),
+            "through": int(window.seq[-1]),
+        },
+        "libraries": _libraries(),
+    }
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    return {
+        name: version(name) for name in ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
+    }
+
+
+def _ranges(ids: NDArray[np.int64]) -> list[list[int]]:
+    """Write sorted ids as closed ranges."""
+    breaks = np.flatnonzero(np.diff(ids) > 1)
+    first = np.concatenate((ids[:1], ids[breaks + 1]))
+    last = np.concatenate((ids[breaks], ids[-1:]))
+    return [[int(a), int(b)] for a, b in zip(first, last, strict=True)]

@@ -1,0 +1,30 @@
+"""The pipeline that a schema implies: impute, scale, one-hot, then the learner."""
+
+from typing import Any
+
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from continualml.learning.learners import SPLITTING
+from continualml.model import Learner, Model
+from continualml.scoring.session import CATEGORICAL, NUMERIC
+
+
+def preparation(model: Model, learner: Learner) -> Any:
+    """Make the steps before the learner; numeric columns come first, then the categorical ones."""
+    k, c = len(model.numeric), len(model.categorical)
+    parts: list[tuple[str, Any, Any]] = []
+    if k:
+        parts.append((NUMERIC, _numeric(learner), slice(0, k)))
+    if c:
+        parts.append((CATEGORICAL, OneHotEncoder(handle_unknown="ignore"), slice(k, k + c)))
+    return ColumnTransformer(parts) if c else parts[0][1]
+
+
+def _numeric(learner: Learner) -> Any:
+    impute = SimpleImputer(keep_empty_features=True)
+    if learner.name.startswith(SPLITTING):
+        return impute
+    return Pipeline([("impute", impute), ("scale", StandardScaler())])

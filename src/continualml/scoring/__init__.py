@@ -1,0 +1,1 @@
+"""From bodies to arrays to answers; numpy and ONNX Runtime only."""
