@@ -180,7 +180,7 @@ def test_on_alarm_nothing_is_trained_until_the_threshold_is_broken() -> None:
     policy = replace(MODEL.policy, retrain="on_alarm", threshold=0.7, threshold_metric="brier")
     world = World(replace(MODEL, policy=policy))
     world.go(1_000)
-    assert world.state.orders == ()
+    assert not world.state.orders
     world.level[1] = 0.45
     world.go(600)
     alarms = [d for d in world.said if d.kind == "alarm"]

@@ -47,7 +47,7 @@ class Strategy:
             raise InputError(f"{where}.refit", expected="at least 1 row", got=self.refit)
 
 
-DEFAULT_STRATEGIES = (
+DEFAULT_STRATEGIES: tuple[Strategy, ...] = (
     Strategy(name="newest-500", window=500, refit=100),
     Strategy(name="newest-1000", window=1_000, refit=200),
     Strategy(name="newest-2000", window=2_000, refit=500),

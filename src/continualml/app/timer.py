@@ -1,0 +1,102 @@
+"""The timer: turns the loop when a block of labels waits, and when the scheduler is silent."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from types import FrameType
+
+from loguru import logger
+
+from continualml import settings
+from continualml.loop.cycle import Loop
+from continualml.loop.training import Limits, Trainer
+from continualml.settings import Project
+from continualml.store import leases
+from continualml.store.engine import StoreUnavailableError, open_store
+
+SCHEDULED = "scheduled-cycle"
+_LOOK_S = 0.2
+_SILENT_PERIODS = 3
+_LONGEST_PAUSE_S = 60.0
+
+
+def main() -> None:
+    """Turn until told to stop."""
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    run(settings.load(), stopped)
+
+
+def run(project: Project, stopped: threading.Event) -> None:
+    """Turn every model's loop as soon as a block of labelled rows waits.
+
+    Rows that are fewer than a block are left to the scheduled cycle; when that has been silent
+    for three periods, they are turned here.
+    """
+    said = project.settings
+    engine = open_store(said.database_url)
+    limits = Limits(seconds=said.train_timeout_seconds, memory_mb=said.train_memory_mb)
+    with Trainer(limits) as trainer:
+        trainer.warm()
+        loop = Loop(
+            engine=engine,
+            artifacts=said.artifacts,
+            models=project.models,
+            trainer=trainer,
+            holder=f"timer@{socket.gethostname()}:{os.getpid()}",
+        )
+        began = time.monotonic()
+        last: dict[str, float] = dict.fromkeys(project.models, began)
+        failed = 0
+        logger.info("timer: watching {}", ", ".join(project.models))
+        while not stopped.wait(min(_LOOK_S * 2**failed, _LONGEST_PAUSE_S)):
+            try:
+                silent = _silent(loop, said.check_interval_seconds, began)
+                for name in project.models:
+                    _look(loop, name, last, silent_s=silent, period_s=said.check_interval_seconds)
+                failed = 0
+            except StoreUnavailableError as error:
+                failed += 1
+                logger.warning("timer: the store cannot be written, waiting: {}", error)
+            except Exception:  # noqa: BLE001  the edge of this process: it goes on, and says so
+                failed += 1
+                logger.exception("timer: a turn failed")
+
+
+def _look(
+    loop: Loop, name: str, last: dict[str, float], *, silent_s: float, period_s: float
+) -> None:
+    waiting = loop.waiting(name)
+    overdue = silent_s > _SILENT_PERIODS * period_s and time.monotonic() - last[name] > period_s
+    if waiting >= (loop.block(name) or 1) or overdue:
+        if overdue:
+            logger.info("timer: no scheduled cycle for {:.0f} s, turning {} here", silent_s, name)
+        loop.turn(name)
+        last[name] = time.monotonic()
+
+
+def _silent(loop: Loop, period_s: float, began: float) -> float:
+    """Seconds since the scheduler last turned the loop, or since this process began."""
+    here = time.monotonic() - began
+    beat = leases.last_beat(loop.engine, SCHEDULED)
+    if beat is None:
+        return here
+    ago = _wall() - beat
+    # A beat in the future comes from a clock that was set back: then only this clock is believed.
+    return min(ago, here) if ago >= -period_s else here
+
+
+def _wall() -> float:
+    return datetime.now(UTC).timestamp()
+
+
+if __name__ == "__main__":
+    main()

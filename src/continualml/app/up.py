@@ -1,0 +1,309 @@
+"""One process tree: start every component, say when each is healthy, restart it, end them all."""
+
+import ctypes
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import httpx
+import psutil
+from rich.console import Console
+
+from continualml import settings
+from continualml.settings import Project
+
+_LOOK_S = 0.25
+_PORTS_TRIED = 50
+_LONGEST_PAUSE_S = 30.0
+_TERM_S = 5.0
+_STEADY_S = 2.0
+_SUBREAPER = 36
+
+_LEAN = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """One process to keep running.
+
+    Parameters
+    ----------
+    health
+        URL that answers 200 when it is healthy; None: it is when it has run for two seconds.
+    once
+        It ends by itself with exit code 0, and is not started again then.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    health: str | None = None
+    address: str | None = None
+    once: bool = False
+
+
+@dataclass(slots=True)
+class _Running:
+    component: Component
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    failures: int = 0
+    due: float = 0.0
+    healthy: bool = False
+    done: bool = False
+    log: IO[bytes] | None = field(default=None)
+
+
+def run(project: Project, *, stream: tuple[str, ...] | None = None) -> int:
+    """Run the embedded default until Ctrl-C; ``stream`` is the command of a replay, if one runs."""
+    console = Console(highlight=False)
+    project, said = _free_ports(project)
+    for line in said:
+        console.print(line)
+    environment = {**os.environ, **_LEAN, **_environment(project)}
+    watch = Watch(
+        components(project, stream), environment, project.settings.data / "logs", console.print
+    )
+    return watch.run(lambda: _addresses(project, console))
+
+
+def components(project: Project, stream: tuple[str, ...] | None) -> tuple[Component, ...]:
+    """List what runs, the API first; servers of your own are not started a second time."""
+    said, data = project.settings, project.settings.data.absolute()
+    python = sys.executable
+    api = f"http://{said.host}:{said.port}"
+    some = [
+        Component(
+            name="api",
+            command=(python, "-m", "continualml.app.api"),
+            health=f"{api}/livez",
+            address=f"{api}/docs",
+        ),
+        Component(name="timer", command=(python, "-m", "continualml.app.timer")),
+    ]
+    if stream is not None:
+        some.append(Component(name="stream", command=stream, once=True))
+    if importlib.util.find_spec("mlflow"):
+        if said.mlflow_tracking_uri is None:
+            (data / "mlflow").mkdir(parents=True, exist_ok=True)
+            url = f"http://127.0.0.1:{said.mlflow_port}"
+            store = f"sqlite:///{data / 'mlflow' / 'mlflow.sqlite'}"
+            command = (
+                *(python, "-m", "mlflow", "server", "--workers", "1"),
+                *("--host", "127.0.0.1", "--port", str(said.mlflow_port)),
+                *("--backend-store-uri", store),
+                *("--artifacts-destination", str(data / "mlflow" / "artifacts")),
+            )
+            some.append(
+                Component(name="mlflow", command=command, health=f"{url}/health", address=url)
+            )
+        some.append(Component(name="courier", command=(python, "-m", "continualml.app.courier")))
+    if importlib.util.find_spec("prefect"):
+        if said.prefect_api_url is None:
+            url = f"http://127.0.0.1:{said.prefect_port}"
+            command = (
+                *(python, "-m", "prefect", "server", "start"),
+                *("--host", "127.0.0.1", "--port", str(said.prefect_port)),
+            )
+            some.append(
+                Component(name="prefect", command=command, health=f"{url}/api/health", address=url)
+            )
+        some.append(
+            Component(name="scheduled", command=(python, "-m", "continualml.app.scheduled"))
+        )
+    return tuple(some)
+
+
+class Watch:
+    """Keeps components running; what they print goes to one log file each.
+
+    Parameters
+    ----------
+    say
+        Prints one line for people.
+    """
+
+    def __init__(
+        self,
+        components: tuple[Component, ...],
+        environment: Mapping[str, str],
+        logs: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self._running = [_Running(component=c) for c in components]
+        self._environment = dict(environment)
+        self._logs = logs
+        self._say = say
+        self._stopped = False
+        self._began = time.monotonic()
+
+    def run(self, when_healthy: Callable[[], None]) -> int:
+        """Watch until SIGINT or SIGTERM; then leave no process behind."""
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1)  # orphans come to us, so that none is left
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        told = False
+        try:
+            while not self._stopped:
+                for one in self._running:
+                    self._look(one)
+                if not told and all(r.healthy or r.done for r in self._running):
+                    told = True
+                    when_healthy()
+                time.sleep(_LOOK_S)
+        finally:
+            self._end()
+        return 0
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopped = True
+
+    def _look(self, one: _Running) -> None:
+        now = time.monotonic()
+        if one.done or now < one.due:
+            return
+        if one.process is None:
+            self._start(one)
+        elif (code := one.process.poll()) is not None:
+            self._died(one, code)
+        elif not one.healthy and self._answers(one):
+            one.healthy = True
+            where = f"  {one.component.address}" if one.component.address else ""
+            self._say(f"{one.component.name:<10} healthy after {now - self._began:4.1f} s{where}")
+        elif one.healthy and now - one.started > _LONGEST_PAUSE_S:
+            one.failures = 0
+
+    def _start(self, one: _Running) -> None:
+        one.log = (self._logs / f"{one.component.name}.log").open("ab")
+        one.process = subprocess.Popen(  # noqa: S603  our own components, no shell
+            one.component.command,
+            stdin=subprocess.DEVNULL,
+            stdout=one.log,
+            stderr=subprocess.STDOUT,
+            env=self._environment,
+            start_new_session=True,
+        )
+        one.started, one.healthy = time.monotonic(), False
+
+    def _died(self, one: _Running, code: int) -> None:
+        one.process = None
+        if one.log:
+            one.log.close()
+        if one.component.once and code == 0:
+            one.done = True
+            self._say(f"{one.component.name:<10} finished")
+            return
+        pause = min(_LONGEST_PAUSE_S, 0.5 * 2**one.failures)
+        one.failures += 1
+        one.due = time.monotonic() + pause
+        path = self._logs / f"{one.component.name}.log"
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        self._say(f"{one.component.name:<10} died ({how}), again in {pause:g} s; see {path}")
+
+    def _answers(self, one: _Running) -> bool:
+        if one.component.health is None:
+            return time.monotonic() - one.started >= _STEADY_S
+        try:
+            return httpx.get(one.component.health, timeout=1.0, trust_env=False).is_success
+        except httpx.HTTPError:
+            return False  # not up yet
+
+    def _end(self) -> None:
+        """Ask everybody to stop, then make them; children of children too."""
+        self._say("stopping")
+        me = psutil.Process()
+        everybody = me.children(recursive=True)
+        for process in everybody:
+            _signal(process, signal.SIGTERM)
+        psutil.wait_procs(everybody, timeout=_TERM_S)
+        for _ in range(10):
+            left = [p for p in me.children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+            if not left:
+                break
+            for process in left:
+                _signal(process, signal.SIGKILL)
+            psutil.wait_procs(left, timeout=0.3)
+        for one in self._running:
+            if one.process is not None:
+                one.process.wait()
+            if one.log:
+                one.log.close()
+        self._say("stopped")
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return  # it ended by itself
+
+
+def _environment(project: Project) -> dict[str, str]:
+    said = project.settings
+    written = settings.environment(said)
+    written["CONTINUAL_CONFIG"] = str(said.config.absolute())
+    written["CONTINUAL_DATA"] = str(said.data.absolute())
+    prefect = said.prefect_api_url or f"http://127.0.0.1:{said.prefect_port}/api"
+    mlflow = said.mlflow_tracking_uri or f"http://127.0.0.1:{said.mlflow_port}"
+    written |= {
+        "PREFECT_API_URL": prefect,
+        "PREFECT_HOME": str(said.data.absolute() / "prefect"),
+        "CONTINUAL_PREFECT_API_URL": prefect,
+        "CONTINUAL_MLFLOW_TRACKING_URI": mlflow,
+    }
+    return written
+
+
+def _free_ports(project: Project) -> tuple[Project, list[str]]:
+    """Take the next free port where one is taken, and say so with the setting's name."""
+    changed: dict[str, int] = {}
+    said: list[str] = []
+    for name in ("port", "prefect_port", "mlflow_port"):
+        wanted = port = getattr(project.settings, name)
+        while not _is_free(project.settings.host, port) or port in changed.values():
+            port += 1
+            if port > wanted + _PORTS_TRIED:
+                break
+        changed[name] = port
+        if port != wanted:
+            said.append(f"port {wanted} is taken (CONTINUAL_{name.upper()}), using {port}")
+    chosen = project.settings.model_copy(update=changed)
+    return Project(settings=chosen, models=project.models, default=project.default), said
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _addresses(project: Project, console: Console) -> None:
+    said = project.settings
+    console.print("\nEverything runs. Open")
+    console.print(f"  http://{said.host}:{said.port}/docs  the API, and what it knows")
+    if importlib.util.find_spec("prefect") and said.prefect_api_url is None:
+        console.print(f"  http://127.0.0.1:{said.prefect_port}  the cycles, in Prefect")
+    if importlib.util.find_spec("mlflow") and said.mlflow_tracking_uri is None:
+        console.print(f"  http://127.0.0.1:{said.mlflow_port}  runs and versions, in MLflow")
+    console.print(f"The admin token is in {said.admin_token}; Ctrl-C ends all of it.")

@@ -1,0 +1,53 @@
+"""Prefect: takes a function that turns the loop, and gives a flow that Prefect schedules.
+
+While Prefect is down nothing is lost: the timer turns the loop by itself.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+T = TypeVar("T")
+Run = Callable[[str, Callable[[], Any]], Any]
+Turn = Callable[[Run], str]
+FLOW = "continual-cycle"
+_LONGEST_TASK_S = 300.0
+
+
+def flow_of(function: Callable[[], str]) -> Any:
+    """Make a module's function the flow that is scheduled; Prefect finds it by its name there."""
+    return flow(name=FLOW, retries=0, persist_result=False)(function)
+
+
+def run_as_tasks(*, retries: int, retry_delay_s: float) -> Run:
+    """Run each verb of the cycle as a task of its name, with retries and a time-out."""
+
+    def run(name: str, step: Callable[[], T]) -> T:
+        visible = task(
+            name=name,
+            retries=retries,
+            retry_delay_seconds=retry_delay_s,
+            timeout_seconds=_LONGEST_TASK_S,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )(lambda: step())  # noqa: PLW0108  Prefect reads the name and code of a function
+        return visible()
+
+    return run
+
+
+def is_stale(period_s: float) -> bool:
+    """Say whether this run was due more than a period ago, as happens after an outage."""
+    due = flow_run.scheduled_start_time
+    return due is not None and (datetime.now(UTC) - due).total_seconds() > period_s
+
+
+def serve(scheduled: Any, *, period_s: float) -> None:
+    """Serve the flow until told to stop; each run is a process of its own, one at a time."""
+    scheduled.serve(
+        name=f"every-{period_s:g}-s", interval=period_s, limit=1, pause_on_shutdown=False
+    )

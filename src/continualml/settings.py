@@ -1,0 +1,414 @@
+"""Configuration: ``continual.toml`` and the environment become values, or errors with line and key.
+
+Order: command-line flag, then environment, then ``.env``, then the file, then the default.
+"""
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import ValidationError as PydanticError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from continualml.errors import InputError
+from continualml.model import DEFAULT_STRATEGIES, Feature, Learner, Model, Policy, Strategy
+
+_SHORTEST_KEY = 24
+_FEWEST_CHARACTERS = 8
+_KEY_REMEDY = (
+    f"API_KEY: expected at least {_SHORTEST_KEY} random characters and no well-known word; "
+    "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
+)
+_WELL_KNOWN = ("changeme", "password", "secret", "admin", "letmein", "example", "default", "test")
+_PART_OF_A_UNION = re.compile(r"Table$|^str$|^literal\[")
+_BUDGET = re.compile(r"1 per ([\d_]+) rows")
+
+
+class ConfigError(InputError):
+    """The configuration is wrong; every fault found, one a line."""
+
+    def __init__(self, path: str, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__(path, expected="a valid configuration", got=f"{len(faults)} faults")
+        self.args = ("\n".join(faults),)
+
+    def __str__(self) -> str:
+        """Say every fault."""
+        return "\n".join(self.faults)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _budget(value: object) -> object:
+    if isinstance(value, str) and (found := _BUDGET.fullmatch(value)):
+        return int(found[1])
+    if isinstance(value, int):
+        return value
+    raise ValueError('expected "1 per N rows"')
+
+
+Budget = Annotated[int, BeforeValidator(_budget, json_schema_input_type=str | int), Field(ge=1)]
+
+
+class LearnerTable(_Strict):
+    """A learner with parameters, written as a table; every key but ``name`` is a parameter."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    name: str
+
+
+class FeatureTable(_Strict):
+    """One feature, where it needs more than its kind."""
+
+    kind: Literal["numeric", "categorical"]
+    nullable: bool = True
+
+
+class StrategyTable(_Strict):
+    """One standing strategy: fit on the newest ``window`` rows, again after ``refit`` rows."""
+
+    name: str
+    window: int = Field(ge=20)
+    refit: int = Field(ge=1)
+    learner: str | LearnerTable | None = None
+
+
+class PolicyTable(_Strict):
+    """The user's numbers; see model.Policy."""
+
+    retrain: Literal["standing", "on_alarm"] = "standing"
+    threshold: float | None = Field(None, gt=0, lt=1)
+    threshold_metric: Literal["accuracy", "brier"] = "accuracy"
+    tolerance: float = Field(0.02, ge=0, lt=1)
+    false_alarms: Budget = 10_000
+    false_promotions: Budget = 10_000
+    block: int | None = Field(None, ge=1)
+    hold: int = Field(50, ge=10)
+    cooldown: int = Field(0, ge=0)
+    strategies: list[StrategyTable] | None = None
+
+
+class ModelTable(_Strict):
+    """One model: its schema, its first learner and its policy."""
+
+    kind: Literal["classification", "regression"]
+    target: str
+    features: dict[str, Literal["numeric", "categorical"] | FeatureTable]
+    classes: list[str | int] = []
+    bound: float = Field(1.0, gt=0)
+    seed: int = 0
+    learner: str | LearnerTable = Learner().name
+    policy: PolicyTable = PolicyTable()
+
+
+class ConfigFile(_Strict):
+    """The whole file."""
+
+    default: str | None = None
+    settings: dict[str, str | int | float | bool] = {}
+    models: dict[str, ModelTable] = {}
+
+
+class Settings(BaseSettings):
+    """Where things are and how they run; each is an environment variable CONTINUAL_<NAME>.
+
+    The names in the second place of an alias are the familiar bare ones.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="CONTINUAL_",
+        env_file=".env",
+        extra="ignore",
+        populate_by_name=True,
+        env_ignore_empty=True,
+    )
+
+    config: Path = Field(Path("continual.toml"), description="the models and their policies")
+    data: Path = Field(Path(".continual"), description="directory of log, artifacts and tokens")
+    database_url: str = Field("", description="the store; SQLite in the data directory if empty")
+    host: str = Field("127.0.0.1", description="address that the API listens on")
+    port: int = Field(8000, ge=1, le=65535, description="port of the API")
+    prefect_port: int = Field(4200, ge=1, le=65535, description="port of the Prefect server")
+    mlflow_port: int = Field(5000, ge=1, le=65535, description="port of the MLflow server")
+    workers: int = Field(1, ge=1, le=64, description="processes that serve")
+    max_body_bytes: int = Field(2_000_000, ge=1_000, description="largest request body")
+    max_rows: int = Field(1_000, ge=1, description="most rows in one request")
+    train_timeout_seconds: float = Field(120.0, gt=0, description="longest time of one fit")
+    train_memory_mb: int = Field(4_096, ge=512, description="most memory of one fit")
+    api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("CONTINUAL_API_KEY", "API_KEY"),
+        description="becomes the admin token, instead of a random one",
+    )
+    discord_webhook_url: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("CONTINUAL_DISCORD_WEBHOOK_URL", "DISCORD_WEBHOOK_URL"),
+        description="kept for notifications",
+    )
+    mlflow_tracking_uri: str | None = Field(
+        None,
+        validation_alias=AliasChoices("CONTINUAL_MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_URI"),
+        description="an MLflow server of your own, instead of one that is started",
+    )
+    prefect_api_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("CONTINUAL_PREFECT_API_URL", "PREFECT_API_URL"),
+        description="a Prefect server of your own, instead of one that is started",
+    )
+    performance_threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        validation_alias=AliasChoices("CONTINUAL_PERFORMANCE_THRESHOLD", "PERFORMANCE_THRESHOLD"),
+        description="lowest accuracy, for every model; overrides policy.threshold",
+    )
+    check_interval_seconds: float = Field(
+        30.0,
+        ge=1,
+        validation_alias=AliasChoices("CONTINUAL_CHECK_INTERVAL_SECONDS", "CHECK_INTERVAL_SECONDS"),
+        description="period of the scheduled cycle",
+    )
+    task_retries: int = Field(
+        3,
+        ge=0,
+        validation_alias=AliasChoices("CONTINUAL_TASK_RETRIES", "TASK_RETRIES"),
+        description="how often a failed task of the scheduled cycle is tried again",
+    )
+    retry_delay_seconds: float = Field(
+        10.0,
+        ge=0,
+        validation_alias=AliasChoices("CONTINUAL_RETRY_DELAY_SECONDS", "RETRY_DELAY_SECONDS"),
+        description="seconds before it is tried again",
+    )
+
+    @property
+    def artifacts(self) -> Path:
+        """Directory of the artifacts."""
+        return self.data / "artifacts"
+
+    @property
+    def admin_token(self) -> Path:
+        """File that holds the admin token, readable by its owner alone."""
+        return self.data / "admin.token"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """All that was configured; ``default`` names the model of ``/predict``."""
+
+    settings: Settings
+    models: dict[str, Model]
+    default: str
+
+
+def load(config: Path | None = None, **flags: Any) -> Project:
+    """Read file and environment.
+
+    Raises
+    ------
+    ConfigError
+        With every fault: file, line, key, what was expected and the nearest known name.
+    """
+    flags = {name: value for name, value in flags.items() if value is not None}
+    if config is not None:
+        flags["config"] = config
+    path = Path(flags.get("config") or os.environ.get("CONTINUAL_CONFIG") or "continual.toml")
+    file = _read(path)
+    settings = _settings(path, file.settings, flags)
+    models = {name: _model(name, table, settings) for name, table in file.models.items()}
+    default = file.default or next(iter(models), "")
+    if file.default and file.default not in models:
+        raise ConfigError(str(path), [f"{path}: default: no model {file.default!r} is declared"])
+    return Project(settings=settings, models=models, default=default)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of ``continual.toml``."""
+    return ConfigFile.model_json_schema()
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Write settings as the environment that gives a child process the same ones."""
+    written: dict[str, str] = {}
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        if value is not None:
+            written[f"CONTINUAL_{name.upper()}"] = str(value)
+    return written
+
+
+def _read(path: Path) -> ConfigFile:
+    if not path.exists():
+        return ConfigFile()
+    text = path.read_text(encoding="utf-8")
+    try:
+        return ConfigFile.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(path), [f"{path}: {error}"]) from None
+    except PydanticError as error:
+        faults = dict.fromkeys(_fault(path, text, dict(e)) for e in error.errors())
+        raise ConfigError(str(path), list(faults)) from None
+
+
+def _fault(path: Path, text: str, error: dict[str, Any]) -> str:
+    where = [str(p) for p in error["loc"] if not _PART_OF_A_UNION.search(str(p))]
+    line = line_of(text, where)
+    said = f"{path}:{line}: {'.'.join(where)}"
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where[-1], _names(where[:-1]), n=1)
+        return f"{said}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+    got = "" if error["type"] == "missing" else f", got {error['input']!r}"
+    return f"{said}: {str(error['msg']).removeprefix('Value error, ')}{got}"
+
+
+def _names(where: list[str]) -> list[str]:
+    table: type[BaseModel] = ConfigFile
+    depth = len(where)
+    if depth and where[0] == "settings":
+        return list(Settings.model_fields)
+    if depth >= 2:  # noqa: PLR2004  models.<name>
+        table = ModelTable
+        if "strategies" in where:
+            table = StrategyTable
+        elif "policy" in where:
+            table = PolicyTable
+        elif "features" in where:
+            table = FeatureTable
+    return list(table.model_fields)
+
+
+def line_of(text: str, where: list[str]) -> int:
+    """Find the line of a key in a TOML text, or that of the nearest table above it."""
+    table: list[str] = []
+    best, best_depth, seen = 1, 0, -1
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        if header := re.match(r"\[+\s*([^\]]+?)\s*\]+", line):
+            table = [p.strip().strip("\"'") for p in header[1].split(".")]
+            if line.startswith("[["):
+                seen = seen + 1 if table[:-1] == where[: len(table) - 1] else -1
+                table.append(str(seen))
+            path = table
+        elif key := re.match(r"([A-Za-z0-9_.\"'-]+)\s*=", line):
+            path = [*table, *(p.strip("\"'") for p in key[1].split("."))]
+        else:
+            continue
+        depth = 0
+        while depth < min(len(path), len(where)) and path[depth] == where[depth]:
+            depth += 1
+        if depth == len(path) and depth > best_depth:
+            best, best_depth = number, depth
+    return best
+
+
+def _settings(
+    path: Path, table: dict[str, str | int | float | bool], flags: dict[str, Any]
+) -> Settings:
+    unknown = [name for name in table if name not in Settings.model_fields]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], list(Settings.model_fields), n=1)
+        line = line_of(path.read_text(encoding="utf-8"), ["settings", unknown[0]])
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(str(path), [f"{path}:{line}: settings.{unknown[0]}: unknown key{hint}"])
+    _take_files()
+    try:
+        said = Settings().model_dump(exclude_unset=True)
+        settings = Settings.model_validate({**table, **said, **flags})
+    except PydanticError as error:
+        faults = [f"{_variable(e['loc'])}: {e['msg']}, got {_shown(e)}" for e in error.errors()]
+        raise ConfigError("environment", faults) from None
+    if settings.api_key is not None:
+        check_key(settings.api_key.get_secret_value())
+    url = settings.database_url or f"sqlite:///{settings.data / 'log.sqlite'}"
+    return settings.model_copy(update={"database_url": url, "config": path})
+
+
+def check_key(key: str) -> None:
+    """Refuse a token that others could guess.
+
+    Raises
+    ------
+    ConfigError
+        If it is short, well known or made of few characters.
+    """
+    guessable = any(word in key.lower() for word in _WELL_KNOWN)
+    if len(key) < _SHORTEST_KEY or len(set(key)) < _FEWEST_CHARACTERS or guessable:
+        raise ConfigError(
+            "environment",
+            [_KEY_REMEDY],
+        )
+
+
+def _take_files() -> None:
+    """Let NAME_FILE give NAME, as secrets are handed to containers."""
+    for name in ("API_KEY", "DISCORD_WEBHOOK_URL"):
+        for variable in (name, f"CONTINUAL_{name}"):
+            if file := os.environ.get(f"{variable}_FILE"):
+                try:
+                    os.environ[variable] = Path(file).read_text(encoding="utf-8").strip()
+                except OSError as error:
+                    said = f"{variable}_FILE: {error.strerror}: {file}"
+                    raise ConfigError("environment", [said]) from None
+
+
+def _variable(loc: tuple[int | str, ...]) -> str:
+    name = str(loc[0])
+    return name.removeprefix("CONTINUAL_").upper()
+
+
+def _shown(error: Any) -> str:
+    return json.dumps(error["input"], default=str)[:100]
+
+
+def _model(name: str, table: ModelTable, settings: Settings) -> Model:
+    policy = table.policy
+    numbers = policy.model_dump(exclude={"strategies"})
+    strategies = DEFAULT_STRATEGIES
+    learner = _learner(table.learner)
+    if policy.strategies is not None:
+        strategies = tuple(
+            Strategy(
+                name=s.name,
+                window=s.window,
+                refit=s.refit,
+                learner=learner if s.learner is None else _learner(s.learner),
+            )
+            for s in policy.strategies
+        )
+    elif learner != Learner():
+        strategies = tuple(replace(s, learner=learner) for s in strategies)
+    if settings.performance_threshold is not None:
+        numbers |= {"threshold": settings.performance_threshold, "threshold_metric": "accuracy"}
+    return Model(
+        name=name,
+        kind=table.kind,
+        target=table.target,
+        features=tuple(_feature(n, f) for n, f in table.features.items()),
+        classes=tuple(str(c) for c in table.classes),
+        bound=table.bound,
+        learner=learner,
+        policy=Policy(strategies=strategies, **numbers),
+        seed=table.seed,
+    )
+
+
+def _feature(name: str, said: str | FeatureTable) -> Feature:
+    if isinstance(said, FeatureTable):
+        return Feature(name=name, kind=said.kind, nullable=said.nullable)
+    return Feature(name=name, kind="categorical" if said == "categorical" else "numeric")
+
+
+def _learner(said: str | LearnerTable) -> Learner:
+    if isinstance(said, str):
+        return Learner(name=said)
+    return Learner(name=said.name, parameters=tuple(sorted((said.model_extra or {}).items())))
