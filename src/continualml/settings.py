@@ -16,6 +16,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic import ValidationError as PydanticError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from continualml import demo
 from continualml.errors import InputError
 from continualml.model import DEFAULT_STRATEGIES, Feature, Learner, Model, Policy, Strategy
 
@@ -224,7 +225,8 @@ def load(config: Path | None = None, **flags: Any) -> Project:
     file = _read(path)
     settings = _settings(path, file.settings, flags)
     models = {name: _model(name, table, settings) for name, table in file.models.items()}
-    default = file.default or next(iter(models), "")
+    default = file.default or next(iter(models), demo.DEMO.name)
+    models.setdefault(demo.DEMO.name, demo.DEMO)
     if file.default and file.default not in models:
         raise ConfigError(str(path), [f"{path}: default: no model {file.default!r} is declared"])
     return Project(settings=settings, models=models, default=default)

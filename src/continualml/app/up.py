@@ -104,7 +104,7 @@ def components(project: Project, stream: tuple[str, ...] | None) -> tuple[Compon
             (data / "mlflow").mkdir(parents=True, exist_ok=True)
             url = f"http://127.0.0.1:{said.mlflow_port}"
             store = f"sqlite:///{data / 'mlflow' / 'mlflow.sqlite'}"
-            command = (
+            command: tuple[str, ...] = (
                 *(python, "-m", "mlflow", "server", "--workers", "1"),
                 *("--host", "127.0.0.1", "--port", str(said.mlflow_port)),
                 *("--backend-store-uri", store),

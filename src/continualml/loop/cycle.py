@@ -19,7 +19,7 @@ from continualml.loop import carry_out
 from continualml.loop.training import Trainer
 from continualml.model import Model
 from continualml.records import LedgerEntry, Outcome, Scored, TrainingFailed
-from continualml.store import leases, windows
+from continualml.store import leases, log, windows
 from continualml.store.engine import read, write
 
 T = TypeVar("T")
@@ -27,6 +27,7 @@ Fits = carry_out.Fit | TrainingFailed
 Taken = tuple[decide.Standing, tuple[LedgerEntry, ...]]
 _LEASE_S = 15.0
 _MOST_ROWS = 2_000
+_FIRST_ROWS = 400
 
 
 class Run(Protocol):
@@ -80,11 +81,12 @@ class Loop:
         self._shelf = carry_out.Shelf(self.artifacts)
 
     def waiting(self, name: str) -> int:
-        """Count the labelled rows that no turn has read; 0 before the first champion."""
+        """Count the labelled rows that no turn has read; 0 while too few for a first champion."""
         model = self._model(name)
         with read(self.engine) as conn:
             state = carry_out.standing(conn, model)
-            return windows.n_joined(conn, model, state.read) if state else 0
+            n = windows.n_joined(conn, model, state.read if state else 0)
+            return n if state or n >= _FIRST_ROWS else 0
 
     def block(self, name: str) -> int | None:
         """Rows that make one bet; None before the first champion."""
@@ -139,8 +141,7 @@ class Loop:
         with read(self.engine) as conn:
             state = carry_out.standing(conn, model)
         if state is None:
-            because = "there is no champion yet; train the first one from a file"
-            return Verdict(model=model.name, kind="keep", because=because)
+            return self._begin(model, run)
         before = state.rows
         while time.monotonic() < until:
             scored = run("check", partial(self._check, model, state))
@@ -153,6 +154,17 @@ class Loop:
             entries += some
         run("notify", partial(_tell, entries))
         return _verdict(model, state, entries, state.rows - before)
+
+    def _begin(self, model: Model, run: Run) -> Verdict:
+        """Train the first champion once there are rows enough for it."""
+        with read(self.engine) as conn:
+            n, through = windows.n_joined(conn, model, 0), log.last_seq(conn)
+        if n < _FIRST_ROWS:
+            because = f"{n} labelled rows; the first champion needs {_FIRST_ROWS}, or a file"
+            return Verdict(model=model.name, kind="keep", because=because)
+        entry = run("train", partial(self.first, model.name, through=through))
+        run("notify", partial(_tell, [entry]))
+        return _verdict_of([entry], model, n)
 
     def _check(self, model: Model, state: decide.Standing) -> Scored | None:
         """Read the next labelled rows, up to where a refit is due, and score them."""
@@ -255,6 +267,10 @@ def _verdict(
     if not entries:
         because = f"no new labelled rows since row {state.read}"
         return Verdict(model=model.name, kind="keep", because=because)
+    return _verdict_of(entries, model, rows)
+
+
+def _verdict_of(entries: list[LedgerEntry], model: Model, rows: int) -> Verdict:
     heaviest = max(entries, key=lambda e: _WEIGHT.index(e.decision.kind)).decision
     return Verdict(
         model=model.name,

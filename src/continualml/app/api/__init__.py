@@ -1,0 +1,1 @@
+"""The serving process: predictions, labels and what can be read about them, over HTTP."""

@@ -1,0 +1,201 @@
+"""Who answers: see the pointer move, load, verify, warm, then replace one reference."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from loguru import logger
+from numpy.typing import NDArray
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from continualml.app.api.problems import ProblemError
+from continualml.errors import InputError
+from continualml.model import Model
+from continualml.records import Rows, Version
+from continualml.scoring.session import Session
+from continualml.store import artifacts, pointers
+from continualml.store.artifacts import ArtifactError
+from continualml.store.engine import StoreUnavailableError, read
+
+_LOOK_S = 0.2
+# A file that was put back heals the version; it is not looked for at every turn.
+_TRY_AGAIN_S = 5.0
+_Waiting = tuple[Rows, asyncio.Future[NDArray[np.float64]]]
+
+
+@dataclass(slots=True, eq=False)
+class Champion:
+    """One loaded, warmed version; all rows that wait in one turn of the event loop run at once."""
+
+    known: Version
+    session: Session
+    header: tuple[bytes, bytes] = field(init=False)
+    _waiting: list[_Waiting] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Prepare the header that names the version."""
+        self.header = (b"x-model-version", str(self.known.version).encode())
+
+    def answer(self, rows: Rows) -> asyncio.Future[NDArray[np.float64]]:
+        """Give (n, width) answers for n rows; nobody lingers for more rows to come."""
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._run)
+        future: asyncio.Future[NDArray[np.float64]] = loop.create_future()
+        self._waiting.append((rows, future))
+        return future
+
+    def _run(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            together = self.session.answer(_joined([rows for rows, _ in waiting]))
+        except Exception as error:  # noqa: BLE001  handed on to each request that waits
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        at = 0
+        for rows, future in waiting:
+            if not future.done():
+                future.set_result(together[at : at + len(rows)])
+            at += len(rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A version that the pointer names and that cannot be loaded, and why."""
+
+    version: int
+    because: str
+    at: float
+
+
+class Champions:
+    """The champions of all models, following the pointers in a thread of their own.
+
+    Parameters
+    ----------
+    directory
+        Where the artifacts are.
+    """
+
+    def __init__(self, engine: Engine, directory: Path, models: Mapping[str, Model]) -> None:
+        self._engine = engine
+        self._directory = directory
+        self._models = models
+        self._current: dict[str, Champion] = {}
+        self.failures: dict[str, Failure] = {}
+        self._unread = False
+
+    def of(self, model: str) -> Champion:
+        """Return who answers for the model now.
+
+        Raises
+        ------
+        ProblemError
+            503 if no version of the model can answer.
+        """
+        champion = self._current.get(model)
+        if champion is None:
+            raise self._nobody(model)
+        return champion
+
+    def get(self, model: str) -> Champion | None:
+        """Return who answers for the model now, if anyone does."""
+        return self._current.get(model)
+
+    def look(self) -> None:
+        """Follow each pointer that has moved; whatever fails leaves the old champion."""
+        try:
+            with read(self._engine) as conn:
+                for name in self._models:
+                    version = pointers.pointed(conn, name).get("champion")
+                    if version is not None and self._wanted(name, version):
+                        self._follow(name, pointers.version(conn, name, version))
+        except (SQLAlchemyError, StoreUnavailableError) as error:
+            if not self._unread:
+                logger.warning("The pointers cannot be read, champions stay: {}", error)
+            self._unread = True
+        else:
+            self._unread = False
+
+    def _wanted(self, name: str, version: int) -> bool:
+        current, failure = self._current.get(name), self.failures.get(name)
+        if current is not None and current.known.version == version:
+            self.failures.pop(name, None)
+            return False
+        waited = failure is None or time.monotonic() - failure.at >= _TRY_AGAIN_S
+        return waited or (failure is not None and failure.version != version)
+
+    def _follow(self, name: str, known: Version) -> None:
+        try:
+            session = Session(artifacts.read(self._directory, known.sha256))
+            session.fits(self._models[name])
+            session.warm()
+        except (ArtifactError, InputError) as error:
+            last = self.failures.get(name)
+            if last is None or last.version != known.version:
+                logger.error("{}: version {} stays out: {}", name, known.version, error)
+            self.failures[name] = Failure(
+                version=known.version, because=str(error), at=time.monotonic()
+            )
+            return
+        self._current[name] = Champion(known, session)
+        self.failures.pop(name, None)
+        logger.info("{}: version {} answers now", name, known.version)
+
+    def _nobody(self, model: str) -> ProblemError:
+        failure = self.failures.get(model)
+        if failure is not None:
+            return ProblemError(
+                503,
+                "no-champion",
+                f"{model}: version {failure.version} cannot be loaded: {failure.because}",
+                headers={"Retry-After": "5"},
+                remedy="put its artifact back; see /health",
+            )
+        return ProblemError(
+            503,
+            "no-champion",
+            f"{model} has no champion yet",
+            headers={"Retry-After": "5"},
+            remedy=f"train the first one from a file: continual train {model} --from data.csv",
+        )
+
+
+class Repeated(threading.Thread):
+    """Calls one function again and again, ``every_s`` seconds apart, until it is stopped."""
+
+    def __init__(self, act: Callable[[], None], *, every_s: float) -> None:
+        super().__init__(name=f"repeated-{act.__qualname__}", daemon=True)
+        self._act = act
+        self._every_s = every_s
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Go on also after a failure that nobody foresaw; it is logged with its traceback."""
+        while not self._stopped.wait(self._every_s):
+            try:
+                self._act()
+            except Exception:  # noqa: BLE001  the edge of this thread: without it nobody would hear
+                logger.exception("{} failed", self.name)
+
+    def stop(self) -> None:
+        """End the thread, after what it does now."""
+        self._stopped.set()
+        if self.is_alive():
+            self.join()
+
+
+def _joined(several: list[Rows]) -> Rows:
+    if len(several) == 1:
+        return several[0]
+    return Rows(
+        numeric=np.concatenate([r.numeric for r in several]),
+        categorical=np.concatenate([r.categorical for r in several]),
+    )

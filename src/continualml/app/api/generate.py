@@ -1,0 +1,50 @@
+"""Labelled rows of the built-in linear problem, for trying things out."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
+
+from continualml import demo
+from continualml.app.api import bodies
+from continualml.app.api.labels import reply
+from continualml.app.api.predict import observed
+from continualml.app.api.problems import ProblemError
+from continualml.app.api.serving import serving_of
+from continualml.records import Json
+from continualml.store.engine import write
+from continualml.store.log import Labelled, append_labels, append_observations, last_seq
+
+
+class Generate:
+    """``POST /generate``."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Append generated observations and their labels; say how many and where they are."""
+        serving = serving_of(scope)
+        serving.tokens.require(scope, "label")
+        asked = bodies.generate(await bodies.receive_body(scope, receive, serving.most_bytes))
+        if asked.model not in {None, demo.DEMO.name}:
+            raise ProblemError(
+                422,
+                "not-the-demo",
+                f"rows are generated for the model {demo.DEMO.name!r} only, not {asked.model!r}",
+                where="model",
+            )
+        await reply(send, await run_in_threadpool(_generate, serving.engine, asked))
+
+
+def _generate(engine: Engine, asked: bodies.GenerateBody) -> Json:
+    rows, target = demo.generate(asked.n, seed=asked.seed, noise=asked.noise, drift=asked.drift)
+    seen = observed(demo.DEMO, rows, [None] * asked.n, None, None)
+    labels = [
+        Labelled(observation_id=o.observation_id, label=demo.DEMO.classes[int(t)])
+        for o, t in zip(seen, target, strict=True)
+    ]
+    with write(engine) as conn:
+        before = last_seq(conn)
+        append_observations(conn, seen)
+        append_labels(conn, demo.DEMO, labels, datetime.now(UTC).timestamp())
+        after = last_seq(conn)
+    return {"model": demo.DEMO.name, "rows": asked.n, "first_seq": before + 1, "last_seq": after}

@@ -1,0 +1,73 @@
+"""How it is: a cached state of each component, for people and for checks from outside."""
+
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from continualml.app.api.champion import Champions
+from continualml.records import Json
+from continualml.settings import Project
+from continualml.store import leases, log, outbox, snapshots
+from continualml.store.engine import StoreUnavailableError, read
+
+Status = Literal["ok", "degraded", "down"]
+_PERIODS = 3
+_SCHEDULED = "scheduled-cycle"
+
+
+class Health:
+    """The last look at every component; asking for it waits for nothing."""
+
+    def __init__(self, engine: Engine, champions: Champions, project: Project) -> None:
+        self._engine = engine
+        self._champions = champions
+        self._project = project
+        self.now: Json = {}
+
+    def look(self) -> None:
+        """Look at every component."""
+        parts: dict[str, Json] = {"champion": self._champion()}
+        try:
+            with read(self._engine) as conn:
+                parts["store"] = {"status": "ok", "last_seq": log.last_seq(conn)}
+                parts["loop"] = self._loop(conn)
+                parts["mlflow"] = _mirror(conn)
+        except (SQLAlchemyError, StoreUnavailableError) as error:
+            parts["store"] = {"status": "down", "because": str(error)[:200]}
+        states = [p["status"] for p in parts.values()]
+        status: Status = "ok" if all(s == "ok" for s in states) else "degraded"
+        if parts["store"]["status"] == "down" or parts["champion"]["status"] == "down":
+            status = "down"
+        looked_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self.now = {"status": status, "looked_at": looked_at, "components": parts}
+
+    def _champion(self) -> Json:
+        default = self._project.default
+        failures = {n: f.because for n, f in self._champions.failures.items()}
+        answers = self._champions.get(default) is not None
+        status: Status = "down" if not answers else "degraded" if failures else "ok"
+        return {"status": status, **({"failures": failures} if failures else {})}
+
+    def _loop(self, conn: Connection) -> Json:
+        """Say how old the last scheduled turn is, and what each model's loop has read."""
+        beat = leases.last_beat(self._engine, _SCHEDULED)
+        age_s = None if beat is None else datetime.now(UTC).timestamp() - beat
+        silent = age_s is None or age_s > _PERIODS * self._project.settings.check_interval_seconds
+        read_to: dict[str, int] = {}
+        for name in self._project.models:
+            if there := snapshots.get(conn, name):
+                read_to[name] = msgspec.json.decode(there[1])["report"]["read"]
+        status: Status = "degraded" if silent else "ok"
+        told: Json = {"status": status, "read": read_to, "scheduled_turn_age_s": age_s}
+        if silent:
+            told["because"] = "no scheduled cycle for three periods; the timer turns the loop"
+        return told
+
+
+def _mirror(conn: Connection) -> Json:
+    waiting = outbox.counts(conn, "mlflow")
+    status: Status = "degraded" if waiting.get(outbox.REFUSED) else "ok"
+    return {"status": status, "messages": waiting}

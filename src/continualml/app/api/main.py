@@ -1,0 +1,109 @@
+"""The API: routes in, one serving process, drained when it is told to stop."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from starlette.routing import Route
+
+from continualml import settings
+from continualml.app.api import problems, reading
+from continualml.app.api.generate import Generate
+from continualml.app.api.labels import Labels
+from continualml.app.api.predict import Predict
+from continualml.app.api.problems import ProblemError
+from continualml.app.api.schema import described
+from continualml.app.api.serving import Serving, serving_of
+from continualml.records import Json
+from continualml.settings import Project
+from continualml.store.engine import StoreUnavailableError
+
+_DRAIN_S = 8
+_READY_S = 2.0
+# The writer's thread and the event loop hand over to each other after each batch.
+_SWITCH_S = 0.0005
+
+
+def create(project: Project) -> FastAPI:
+    """Make the application of one serving process."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.serving = Serving.begin(project)
+        try:
+            yield
+        finally:
+            app.state.serving.end()
+
+    app = FastAPI(title="Continual ML", lifespan=lifespan, redirect_slashes=False)
+    app.state.project = project
+    predict, labels = Predict(), Labels()
+    for path, endpoint in (
+        ("/predict", predict),
+        ("/models/{model}/predict", predict),
+        ("/labels", labels),
+        ("/feedback", labels),
+        ("/generate", Generate()),
+    ):
+        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
+    app.include_router(reading.router)
+    app.add_api_route("/livez", livez, summary="The process turns; open to all")
+    app.add_api_route("/readyz", readyz, summary="A warmed champion and a writable log; open")
+    app.add_api_route("/health", health, summary="Every component's state, as last seen")
+    problems.install(app)
+    described(app)
+    return app
+
+
+async def livez() -> Json:
+    """Answer as long as the event loop turns."""
+    return {"status": "ok"}
+
+
+async def readyz(request: Request) -> Json:
+    """Answer 200 when predictions can be answered and logged now."""
+    serving = serving_of(request.scope)
+    champion = serving.champions.of(serving.model(None).name)
+    try:
+        await asyncio.wait_for(serving.commit.submit([]), _READY_S)
+    except (TimeoutError, StoreUnavailableError) as error:
+        raise ProblemError(503, "not-ready", f"the log cannot be written: {error}") from error
+    return {"status": "ok", "version": champion.known.version}
+
+
+async def health(request: Request, response: Response) -> Json:
+    """Tell every component's state; 503 when the whole is down."""
+    serving = serving_of(request.scope)
+    serving.tokens.require(request.scope, "read")
+    now = serving.health.now
+    response.status_code = 503 if now.get("status") == "down" else 200
+    return now
+
+
+def from_environment() -> FastAPI:
+    """Make the application from the configuration of this environment; each worker calls it."""
+    sys.setswitchinterval(_SWITCH_S)
+    return create(settings.load())
+
+
+def serve(project: Project) -> int:
+    """Serve until SIGTERM or SIGINT; requests that are under way are answered first."""
+    said = project.settings
+    uvicorn.run(
+        "continualml.app.api.main:from_environment",
+        factory=True,
+        host=said.host,
+        port=said.port,
+        workers=said.workers,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=_DRAIN_S,
+    )
+    return 0

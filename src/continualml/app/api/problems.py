@@ -1,0 +1,159 @@
+"""Errors become RFC 9457 problem documents; the only place that knows HTTP status."""
+
+import http
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from continualml.errors import InputError
+from continualml.records import Json
+from continualml.store.engine import StoreUnavailableError
+
+MEDIA_TYPE = "application/problem+json"
+_LONGEST = 200
+
+
+class ProblemError(Exception):
+    """A request that is answered with a problem document.
+
+    Parameters
+    ----------
+    kind
+        Names the problem for programs; the tail of the document's ``type``.
+    parts
+        Further members of the document, such as ``remedy`` and ``where``.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        headers: dict[str, str] | None = None,
+        **parts: object,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.headers = headers or {}
+        self.parts = parts
+
+
+SCHEMA: Json = {
+    "type": "object",
+    "description": "What went wrong, as a problem document (RFC 9457).",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "description": "Names the problem for programs."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "This occurrence, in a sentence."},
+        "where": {"type": "string", "description": "The field, as the sender would write it."},
+        "expected": {"type": "string"},
+        "got": {"type": "string", "description": "What came, shortened."},
+        "remedy": {"type": "string", "description": "What to do about it."},
+    },
+}
+EXAMPLE: Json = {
+    "type": "urn:continualml:problem:invalid-input",
+    "title": "Unprocessable Content",
+    "status": 422,
+    "detail": "instances[3].features.age: expected a number, got 'forty' (str)",
+    "where": "instances[3].features.age",
+    "expected": "a number",
+    "got": "'forty'",
+}
+
+
+def answer(problem: ProblemError) -> Response:
+    """Write the document of a problem."""
+    title = http.HTTPStatus(problem.status).phrase
+    body = {
+        "type": f"urn:continualml:problem:{problem.kind}",
+        "title": title,
+        "status": problem.status,
+        "detail": problem.detail,
+        **{name: part for name, part in problem.parts.items() if part is not None},
+    }
+    return Response(
+        msgspec.json.encode(body), problem.status, headers=problem.headers, media_type=MEDIA_TYPE
+    )
+
+
+def of(error: Exception) -> ProblemError:
+    """Say which problem an error is to the client; one that nobody awaited tells nothing."""
+    match error:
+        case ProblemError():
+            return error
+        case InputError():
+            got = _short(repr(error.got))
+            expected = error.expected
+            detail = f"{error.where}: expected {expected}, got {got} ({type(error.got).__name__})"
+            return ProblemError(
+                422,
+                "invalid-input",
+                detail if error.remedy is None else f"{detail}; {error.remedy}",
+                where=error.where,
+                expected=expected,
+                got=got,
+                remedy=error.remedy,
+            )
+        case StoreUnavailableError():
+            return ProblemError(
+                503,
+                "store-unavailable",
+                "nothing of this request was recorded, because the log cannot be written now",
+                headers={"Retry-After": "1"},
+                remedy="send it again; if it lasts, see /health and the server's disk",
+            )
+        case RequestValidationError():
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"][1:])
+            return ProblemError(
+                422,
+                "invalid-input",
+                f"{where}: {first['msg']}",
+                where=where,
+                got=_short(repr(first.get("input"))),
+            )
+        case ClientDisconnect():
+            return ProblemError(400, "disconnected", "the request ended before its body did")
+        case HTTPException():
+            kind = http.HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+            headers = dict(error.headers or {})
+            return ProblemError(error.status_code, kind, error.detail, headers=headers)
+        case _:
+            return ProblemError(
+                500, "internal", "the server made a mistake; its log has the traceback"
+            )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application with a problem document."""
+
+    # Async, because a plain function would be sent to a thread.
+    async def handle(_: Request, error: Exception) -> Response:
+        return answer(of(error))
+
+    for kind in (
+        ProblemError,
+        InputError,
+        StoreUnavailableError,
+        RequestValidationError,
+        ClientDisconnect,
+        HTTPException,
+        Exception,
+    ):
+        app.add_exception_handler(kind, handle)
+
+
+def _short(text: str) -> str:
+    # Lone surrogates would not survive the way out as UTF-8.
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,0 +1,173 @@
+"""What is known: models, versions, decisions and single predictions, read only."""
+
+import dataclasses
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from sqlalchemy import select
+
+from continualml.app.api.predict import prediction
+from continualml.app.api.problems import ProblemError
+from continualml.app.api.serving import Serving, serving_of
+from continualml.model import Model
+from continualml.records import Json, LedgerEntry, Version
+from continualml.store import ledger, log, pointers, snapshots, windows
+from continualml.store.engine import read
+from continualml.store.tables import labels
+
+router = APIRouter()
+Limit = Annotated[int, Query(ge=1, le=1_000)]
+Before = Annotated[int | None, Query(ge=1)]
+
+
+def _serving(request: Request) -> Serving:
+    serving = serving_of(request.scope)
+    serving.tokens.require(request.scope, "read")
+    return serving
+
+
+@router.get("/models", summary="All models and who answers for them")
+def models(request: Request) -> Json:
+    """List the models."""
+    serving = _serving(request)
+    with read(serving.engine) as conn:
+        told = [
+            {"model": m.name, "kind": m.kind, "pointers": pointers.pointed(conn, m.name)}
+            for m in serving.project.models.values()
+        ]
+    return {"default": serving.project.default, "models": told}
+
+
+@router.get("/model-status", summary="Alias of /models/{model} for the default model")
+def model_status(request: Request) -> Json:
+    """Tell the state of the default model."""
+    serving = _serving(request)
+    return _status(serving, serving.model(None))
+
+
+@router.get("/models/{model}", summary="Versions, champion, detectors, last cycle, alarms")
+def model(request: Request, model: str) -> Json:
+    """Tell the state of one model."""
+    serving = _serving(request)
+    return _status(serving, serving.model(model))
+
+
+@router.get("/models/{model}/versions/{number}", summary="One version and its manifest")
+def version(request: Request, model: str, number: int) -> Json:
+    """Tell how one version came about."""
+    serving = _serving(request)
+    name = serving.model(model).name
+    with read(serving.engine) as conn:
+        known = pointers.version(conn, name, number)
+    if known is None:
+        raise ProblemError(404, "unknown-version", f"{name} has no version {number}")
+    return dataclasses.asdict(known)
+
+
+@router.get("/decisions", summary="The ledger, newest first")
+def decisions(
+    request: Request,
+    model: str | None = None,
+    kind: Annotated[list[str] | None, Query()] = None,
+    before: Before = None,
+    limit: Limit = 50,
+) -> Json:
+    """Page through the ledger; ``next_before`` is the cursor of the next page."""
+    serving = _serving(request)
+    with read(serving.engine) as conn:
+        found = ledger.entries(
+            conn, model=model, kinds=tuple(kind or ()), before=before, limit=limit
+        )
+    following = found[-1].n if len(found) == limit else None
+    return {"decisions": [_decision(e) for e in found], "next_before": following}
+
+
+@router.get("/decisions/{n}", summary="One decision, and what it was decided from")
+def decision(request: Request, n: int) -> Json:
+    """Tell one decision."""
+    serving = _serving(request)
+    with read(serving.engine) as conn:
+        found = ledger.entry(conn, n)
+    if found is None:
+        raise ProblemError(404, "unknown-decision", f"there is no decision {n}")
+    return _decision(found)
+
+
+@router.get("/predictions/{observation_id}", summary="What was answered, by whom, and the truth")
+def lineage(request: Request, observation_id: str, model: str | None = None) -> Json:
+    """Tell where one answer came from."""
+    serving = _serving(request)
+    asked = serving.model(model)
+    with read(serving.engine) as conn:
+        row = log.recorded(conn, [(asked.name, observation_id)]).get((asked.name, observation_id))
+        said = conn.execute(
+            select(labels.c.revision, labels.c.label, labels.c.recorded_at)
+            .where(labels.c.model == asked.name, labels.c.observation_id == observation_id)
+            .order_by(labels.c.revision)
+        )
+        truths = [dict(r._mapping) for r in said]  # noqa: SLF001  SQLAlchemy's public name for it
+        known = pointers.version(conn, asked.name, row.version) if row and row.version else None
+    if row is None:
+        raise ProblemError(404, "unknown-observation", f"no observation {observation_id!r}")
+    return {
+        "model": asked.name,
+        "observation_id": observation_id,
+        "recorded_at": row.recorded_at,
+        "features": _features(asked, row),
+        "version": row.version,
+        "sha256": known.sha256 if known else None,
+        "answer": prediction(asked, np.frombuffer(row.answer, "<f8")) if row.answer else None,
+        "labels": truths,
+    }
+
+
+def _status(serving: Serving, asked: Model) -> Json:
+    with read(serving.engine) as conn:
+        there = snapshots.get(conn, asked.name)
+        report: Json | None = msgspec.json.decode(there[1])["report"] if there else None
+        waiting = windows.n_joined(conn, asked, report["read"] if report else 0)
+        told = {
+            "model": asked.name,
+            "kind": asked.kind,
+            "target": asked.target,
+            "features": [dataclasses.asdict(f) for f in asked.features],
+            "classes": list(asked.classes),
+            "pointers": pointers.pointed(conn, asked.name),
+            "loop": report,
+            "waiting_rows": waiting,
+            "versions": [_short(v) for v in pointers.versions_of(conn, asked.name, limit=10)],
+            "alarms": [
+                _decision(e)
+                for e in ledger.entries(conn, model=asked.name, kinds=("alarm",), limit=5)
+            ],
+        }
+    answers = serving.champions.get(asked.name)
+    return {**told, "champion": answers.known.version if answers else None}
+
+
+def _short(known: Version) -> Json:
+    return {
+        "version": known.version,
+        "strategy": known.strategy,
+        "sha256": known.sha256,
+        "recorded_at": known.recorded_at,
+        "check": known.manifest.get("check"),
+    }
+
+
+def _decision(entry: LedgerEntry) -> Json:
+    told = dataclasses.asdict(entry)
+    decided: dict[str, Any] = told.pop("decision")
+    return {"n": told["n"], **decided, **told}
+
+
+def _features(asked: Model, row: log.Observed) -> Json:
+    numbers = np.frombuffer(row.numeric, "<f8").tolist()
+    texts = msgspec.json.decode(row.categorical) if row.categorical else []
+    told: Json = {
+        f.name: None if v != v else v  # noqa: PLR0124  only NaN differs from itself
+        for f, v in zip(asked.numeric, numbers, strict=True)
+    }
+    return told | {f.name: v or None for f, v in zip(asked.categorical, texts, strict=True)}

@@ -1,0 +1,102 @@
+"""What one serving process holds, from its start to its end."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from sqlalchemy import Engine
+from starlette.types import Scope
+
+from continualml.app.api.champion import Champions, Repeated
+from continualml.app.api.health import Health
+from continualml.app.api.problems import ProblemError
+from continualml.app.api.tokens import Tokens
+from continualml.model import Model
+from continualml.settings import Project
+from continualml.store.engine import open_store
+from continualml.store.group_commit import GroupCommit
+
+_LOOK_S = 0.2
+_TOKENS_S = 0.4
+_HEALTH_S = 5.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Serving:
+    """The open store, who answers, who may ask, and how all of it is."""
+
+    project: Project
+    engine: Engine
+    commit: GroupCommit
+    champions: Champions
+    tokens: Tokens
+    health: Health
+    most_bytes: int
+    most_rows: int
+    repeated: tuple[Repeated, ...]
+
+    @classmethod
+    def begin(cls, project: Project) -> "Serving":
+        """Open the store and load the champions.
+
+        Raises
+        ------
+        InputError
+            If the admin token is not safe.
+        """
+        settings = project.settings
+        engine = open_store(settings.database_url)
+        tokens = Tokens(engine)
+        tokens.ensure_admin(settings.data / "admin.token", settings.api_key)
+        tokens.look()
+        champions = Champions(engine, settings.data / "artifacts", project.models)
+        champions.look()
+        health = Health(engine, champions, project)
+        health.look()
+        repeated = (
+            Repeated(champions.look, every_s=_LOOK_S),
+            Repeated(tokens.look, every_s=_TOKENS_S),
+            Repeated(health.look, every_s=_HEALTH_S),
+        )
+        for thread in repeated:
+            thread.start()
+        return cls(
+            project=project,
+            engine=engine,
+            commit=GroupCommit(engine),
+            champions=champions,
+            tokens=tokens,
+            health=health,
+            most_bytes=settings.max_body_bytes,
+            most_rows=settings.max_rows,
+            repeated=repeated,
+        )
+
+    def end(self) -> None:
+        """Write what still waits, and close the store."""
+        for thread in self.repeated:
+            thread.stop()
+        self.commit.close()
+        self.engine.dispose()
+
+    def model(self, name: str | None) -> Model:
+        """Return the model of that name, or the default one.
+
+        Raises
+        ------
+        ProblemError
+            404 if there is no such model.
+        """
+        found = self.project.models.get(self.project.default if name is None else name)
+        if found is None:
+            raise ProblemError(
+                404,
+                "unknown-model",
+                f"there is no model {name!r}",
+                expected=f"one of {sorted(self.project.models)}",
+            )
+        return found
+
+
+def serving_of(scope: Scope) -> Serving:
+    """Return what the application of this request holds."""
+    return cast("Serving", scope["app"].state.serving)
