@@ -13,3 +13,8 @@ check: .setup
 .PHONY: .setup
 .setup:
 	@command -v $(UV) >/dev/null || { python3 -m venv .uv && .uv/bin/pip install --quiet uv; }
+
+.PHONY: up
+up: .setup
+	UV_COMPILE_BYTECODE=1 $(UV) sync --locked --quiet --all-extras --no-dev
+	$(UV) run --no-sync continual up --config examples/electricity/continual.toml --replay examples/electricity/electricity.csv.gz

@@ -116,7 +116,9 @@ class Champions:
                 for name in self._models:
                     version = pointers.pointed(conn, name).get("champion")
                     if version is not None and self._wanted(name, version):
-                        self._follow(name, pointers.version(conn, name, version))
+                        known = pointers.version(conn, name, version)
+                        if known is not None:  # registered before the pointer, always
+                            self._follow(name, known)
         except (SQLAlchemyError, StoreUnavailableError) as error:
             if not self._unread:
                 logger.warning("The pointers cannot be read, champions stay: {}", error)
@@ -164,7 +166,7 @@ class Champions:
             "no-champion",
             f"{model} has no champion yet",
             headers={"Retry-After": "5"},
-            remedy=f"train the first one from a file: continual train {model} --from data.csv",
+            remedy=f"train the first one from a file: continual train data.csv --model {model}",
         )
 
 

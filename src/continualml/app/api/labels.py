@@ -1,44 +1,47 @@
-"""The truth comes in: labels are appended, each with its verdict."""
+"""The truth, when it comes: ``POST /labels``, through the same group commit as predictions."""
 
+from collections import Counter
 from datetime import UTC, datetime
 
 import msgspec
-from starlette.types import Receive, Scope, Send
+from starlette.requests import Request
+from starlette.responses import Response
 
 from continualml.app.api import bodies
 from continualml.app.api.serving import serving_of
-from continualml.store.log import Labelled
+from continualml.records import Json
+from continualml.store.log import LabelAnswer, Labelled
 
 
-class Labels:
-    """``POST /labels``, alias ``/feedback``."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Append the labels; they are on disk before their verdicts are sent."""
-        serving = serving_of(scope)
-        serving.tokens.require(scope, "label")
-        body = await bodies.receive_body(scope, receive, serving.most_bytes)
-        asked = bodies.labels(body, serving.most_rows)
-        model = serving.model(asked.model)
-        items = [
-            Labelled(observation_id=i.observation_id, label=i.label, revision=i.revision)
-            for i in asked.labels
-        ]
-        verdicts = await serving.commit.submit_labels(model, items, datetime.now(UTC).timestamp())
-        told = [
-            {"observation_id": v.observation_id, "status": v.verdict}
-            | ({"reason": v.reason} if v.reason else {})
-            for v in verdicts
-        ]
-        await reply(send, {"model": model.name, "labels": told})
-
-
-async def reply(send: Send, content: object) -> None:
-    """Send a JSON document."""
-    body = msgspec.json.encode(content)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
+async def labels(request: Request) -> Response:
+    """Append labels and say for each what became of it, in the order in which they came."""
+    serving = serving_of(request.scope)
+    serving.tokens.require(request.scope, "label")
+    body = await bodies.receive_body(request.scope, request.receive, serving.most_bytes)
+    asked = bodies.labels(body, serving.most_rows)
+    model = serving.model(asked.model)
+    items = [
+        Labelled(observation_id=i.observation_id, label=_plain(i.label), revision=i.revision)
+        for i in asked.labels
     ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    told = await serving.commit.submit_labels(model, items, datetime.now(UTC).timestamp())
+    answer = {
+        "model": model.name,
+        "labels": [_said(t, i.revision) for t, i in zip(told, items, strict=True)],
+        "counts": dict(Counter(t.verdict for t in told)),
+    }
+    return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def _plain(label: object) -> object:
+    # JSON has one kind of number: 1.0 is the class "1".
+    return int(label) if isinstance(label, float) and label.is_integer() else label
+
+
+def _said(told: LabelAnswer, revision: int) -> Json:
+    said: Json = {
+        "observation_id": told.observation_id,
+        "revision": revision,
+        "verdict": told.verdict,
+    }
+    return said if told.reason is None else {**said, "reason": told.reason}

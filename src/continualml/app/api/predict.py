@@ -71,7 +71,7 @@ def observed(
     return [
         Observed(
             model=model.name,
-            observation_id=new_id(now) if ids[i] is None else ids[i],
+            observation_id=ids[i] or new_id(now),
             numeric=numeric[i * width : (i + 1) * width],
             categorical=texts[i],
             version=version,

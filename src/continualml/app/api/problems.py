@@ -88,22 +88,11 @@ def answer(problem: ProblemError) -> Response:
 
 def of(error: Exception) -> ProblemError:
     """Say which problem an error is to the client; one that nobody awaited tells nothing."""
+    if isinstance(error, ProblemError):
+        return error
     match error:
-        case ProblemError():
-            return error
         case InputError():
-            got = _short(repr(error.got))
-            expected = error.expected
-            detail = f"{error.where}: expected {expected}, got {got} ({type(error.got).__name__})"
-            return ProblemError(
-                422,
-                "invalid-input",
-                detail if error.remedy is None else f"{detail}; {error.remedy}",
-                where=error.where,
-                expected=expected,
-                got=got,
-                remedy=error.remedy,
-            )
+            return _of_input(error)
         case StoreUnavailableError():
             return ProblemError(
                 503,
@@ -113,15 +102,7 @@ def of(error: Exception) -> ProblemError:
                 remedy="send it again; if it lasts, see /health and the server's disk",
             )
         case RequestValidationError():
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"][1:])
-            return ProblemError(
-                422,
-                "invalid-input",
-                f"{where}: {first['msg']}",
-                where=where,
-                got=_short(repr(first.get("input"))),
-            )
+            return _of_validation(error)
         case ClientDisconnect():
             return ProblemError(400, "disconnected", "the request ended before its body did")
         case HTTPException():
@@ -132,6 +113,27 @@ def of(error: Exception) -> ProblemError:
             return ProblemError(
                 500, "internal", "the server made a mistake; its log has the traceback"
             )
+
+
+def _of_input(error: InputError) -> ProblemError:
+    got = _short(repr(error.got))
+    detail = f"{error.where}: expected {error.expected}, got {got} ({type(error.got).__name__})"
+    return ProblemError(
+        422,
+        "invalid-input",
+        detail if error.remedy is None else f"{detail}; {error.remedy}",
+        where=error.where,
+        expected=error.expected,
+        got=got,
+        remedy=error.remedy,
+    )
+
+
+def _of_validation(error: RequestValidationError) -> ProblemError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:])
+    got = _short(repr(first.get("input")))
+    return ProblemError(422, "invalid-input", f"{where}: {first['msg']}", where=where, got=got)
 
 
 def install(app: FastAPI) -> None:

@@ -51,7 +51,10 @@ def _with_plain_routes(app: FastAPI, document: Json) -> Json:
         "LabelsBody",
         {
             "labels": [
-                {"observation_id": "order-17", "label": (model and model.classes or ("1",))[0]}
+                {
+                    "observation_id": "order-17",
+                    "label": model.classes[0] if model and model.classes else 1,
+                }
             ]
         },
     )

@@ -1,12 +1,16 @@
-"""Who may ask: bearer tokens, known by their hashes, looked up without the database."""
+"""Who may ask: bearer tokens and their scopes, known in the process so that no request reads them."""
 
+import hashlib
 import hmac
 import os
+import stat
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from fastapi import Request
 from loguru import logger
 from pydantic import SecretStr
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Scope
 
@@ -15,97 +19,165 @@ from continualml.errors import InputError
 from continualml.store import tokens
 from continualml.store.engine import StoreUnavailableError, read, write
 
-_SHORTEST = 24
-_OTHERS = 0o077
+_SHORTEST = 20
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class Tokens:
-    """All tokens that hold now; ``look`` reads them again, so a revoked one soon opens nothing."""
+    """The tokens that are valid now; ``look`` reads them anew, in a thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._known: dict[str, tokens.Token] = {}
-
-    def ensure_admin(self, file: Path, key: SecretStr | None) -> None:
-        """Make sure that an admin token exists: the given key, or a random one written to a file.
-
-        Raises
-        ------
-        InputError
-            If the file is empty, short or readable by others.
-        """
-        if key is not None:
-            self._admit(key.get_secret_value(), "API_KEY")
-            return
-        if not file.exists():
-            self._create(file)
-        if file.stat().st_mode & _OTHERS:
-            mode = oct(file.stat().st_mode & 0o777)
-            raise InputError(str(file), expected="mode 0600", got=mode, remedy=f"chmod 600 {file}")
-        secret = file.read_text(encoding="utf-8").strip()
-        if len(secret) < _SHORTEST:
-            raise InputError(
-                str(file),
-                expected=f"a token of at least {_SHORTEST} characters",
-                got=f"{len(secret)} characters",
-                remedy="remove the file, a new one is made at the next start",
-            )
-        self._admit(secret, "admin.token")
+        self._valid: dict[str, tokens.Token] = {}
+        self._unread = False
 
     def look(self) -> None:
-        """Read the tokens again; while the store cannot be read the last ones hold."""
+        """Read which tokens are valid; while the store cannot be read, the known ones stay."""
         try:
             with read(self._engine) as conn:
                 listed = tokens.listed(conn)
         except (SQLAlchemyError, StoreUnavailableError) as error:
-            logger.warning("The tokens cannot be read, the last ones hold: {}", error)
+            if not self._unread:
+                logger.warning("Tokens cannot be read, the known ones stay valid: {}", error)
+            self._unread = True
             return
-        self._known = {t.hash: t for t in listed if t.revoked_at is None}
+        self._unread = False
+        self._valid = {t.hash: t for t in listed if t.revoked_at is None}
 
-    def require(self, scope: Scope, wanted: str) -> tokens.Token:
-        """Return the token of a request that may do what it wants.
+    def require(self, scope: Scope, needed: str) -> None:
+        """Let a request pass that has the scope; ``admin`` may do everything.
 
         Raises
         ------
         ProblemError
-            401 without a token that holds, 403 with one that may not do this.
+            401 without a valid token, 403 if the token lacks the scope.
         """
-        token = self._token(scope)
+        token = self._found(scope)
         if token is None:
             raise ProblemError(
                 401,
-                "unauthorized",
-                "this needs a token that holds: Authorization: Bearer …",
+                "no-valid-token",
+                "this needs a valid bearer token",
                 headers={"WWW-Authenticate": "Bearer"},
-                remedy="continual token create makes one",
+                remedy="send `Authorization: Bearer <token>`; the admin token is in the file "
+                "admin.token of the data directory",
             )
-        if not token.allows(wanted):
+        if not token.allows(needed):
             raise ProblemError(
                 403,
-                "forbidden",
-                f"the token {token.name!r} has not the scope {wanted!r}",
-                remedy=f"continual token create --scope {wanted}",
+                "wrong-scope",
+                f"this needs the scope {needed!r}; the token {token.name!r} has "
+                f"{' '.join(sorted(token.scopes))}",
+                headers={"WWW-Authenticate": f'Bearer error="insufficient_scope" scope="{needed}"'},
             )
-        return token
 
-    def _token(self, scope: Scope) -> tokens.Token | None:
+    def _found(self, scope: Scope) -> tokens.Token | None:
         for name, value in scope["headers"]:
-            if name == b"authorization" and value[:7].lower() == b"bearer ":
-                digest = tokens.digest(value[7:].strip().decode("latin-1"))
-                token = self._known.get(digest)
-                return token if token and hmac.compare_digest(token.hash, digest) else None
+            if name == b"authorization":
+                kind, _, secret = value.partition(b" ")
+                # Found by its hash, which tells nothing about the bytes of a valid one in time.
+                digest = hashlib.sha256(secret.strip()).hexdigest()
+                token = self._valid.get(digest)
+                there = token is not None and hmac.compare_digest(token.hash, digest)
+                return token if there and kind.lower() == b"bearer" else None
         return None
 
-    def _create(self, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with write(self._engine) as conn:
-            _, secret = tokens.create(conn, "admin", ("admin",))
-        number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(number, "w", encoding="utf-8") as opened:
-            opened.write(secret + "\n")
-        logger.info("The admin token is in {}", file)
 
-    def _admit(self, secret: str, name: str) -> None:
-        with write(self._engine) as conn:
-            if tokens.check(conn, secret) is None:
-                tokens.create(conn, name, ("admin",), secret)
+def needs(scope: str) -> Callable[[Request], Awaitable[None]]:
+    """Make the dependency of a route that only tokens with this scope may use."""
+
+    async def check(request: Request) -> None:
+        request.app.state.serving.tokens.require(request.scope, scope)
+
+    return check
+
+
+def ensure_admin(engine: Engine, path: Path, api_key: SecretStr | None) -> None:
+    """Make sure that there is an admin token: the configured one, or a new one in a file.
+
+    Parameters
+    ----------
+    path
+        The file for a new token, readable by its owner only.
+    api_key
+        Becomes the admin token, instead of the file's.
+
+    Raises
+    ------
+    InputError
+        If the token is too short, or others may read the file.
+    """
+    if api_key is not None:
+        secret = _long_enough(api_key.get_secret_value(), "API_KEY")
+        with write(engine) as conn:
+            _only_configured(conn, secret)
+        return
+    check_file(path)
+    with write(engine) as conn:  # the write lock: of several processes one makes the file
+        if not path.exists():
+            _create_file(path, tokens.create(conn, "admin", ("admin",))[1])
+            logger.info("The admin token is in {}", path)
+            return
+        secret = _long_enough(path.read_text("utf-8").strip(), str(path))
+        if not any(t.hash == tokens.digest(secret) for t in tokens.listed(conn)):
+            tokens.create(conn, "admin", ("admin",), secret)  # the store is new, the file is not
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file with an admin token that is not safe; none at all is well.
+
+    Raises
+    ------
+    InputError
+        If it is empty or too short, or others than its owner may read it.
+    """
+    if not path.exists():
+        return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & _OTHERS:
+        raise InputError(
+            str(path),
+            expected="a file that only its owner may read (mode 0600)",
+            got=f"{mode:04o}",
+            remedy=f"chmod 600 {path}, and make a new token if others could have read it",
+        )
+    _long_enough(path.read_text("utf-8").strip(), str(path))
+
+
+def _only_configured(conn: Connection, secret: str) -> None:
+    """Make the configured key the one of its name: a key that was replaced stops to work."""
+    wanted = tokens.digest(secret)
+    listed = [t for t in tokens.listed(conn) if t.name == "API_KEY"]
+    for old in listed:
+        if old.hash != wanted and old.revoked_at is None:
+            tokens.revoke(conn, old.id)
+    known = next((t for t in listed if t.hash == wanted), None)
+    if known is None:
+        tokens.create(conn, "API_KEY", ("admin",), secret)
+    elif known.revoked_at is not None:
+        raise InputError(
+            "API_KEY",
+            expected="a token that was not revoked",
+            got=f"the token {known.id}, revoked {known.revoked_at}",
+            remedy="set another one",
+        )
+
+
+def _long_enough(secret: str, where: str) -> str:
+    if len(secret) < _SHORTEST:
+        raise InputError(
+            where,
+            expected=f"a random token of at least {_SHORTEST} characters",
+            got=f"{len(secret)} characters",
+            remedy="remove it, and a new one is made at the next start",
+        )
+    return secret
+
+
+def _create_file(path: Path, secret: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(file, "w", encoding="utf-8") as out:
+        out.write(f"{secret}\n")
+        out.flush()
+        os.fsync(out.fileno())
