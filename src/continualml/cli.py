@@ -197,7 +197,7 @@ def replay_stream(
 
 @app.command()
 def status(config: Config = None, data: Data = None, as_json: AsJson = False) -> None:
-    """Say who answers for each model, and what the loop has read; exit code 1 without a champion."""
+    """Say who answers and what the loop has read; exit code 1 without a champion."""
     from continualml.store import pointers, snapshots  # noqa: PLC0415  only for this verb
     from continualml.store.engine import open_store, read  # noqa: PLC0415  only for this verb
 
@@ -329,7 +329,7 @@ def config_schema() -> None:
 
 @app.command()
 def doctor(config: Config = None, data: Data = None, as_json: AsJson = False) -> None:
-    """Check ports, disk, versions, clock and permissions, each with its remedy; exit code 1 if one fails."""
+    """Check ports, disk, versions, clock, permissions; say remedies; exit code 1 if one fails."""
     project = configuration.load(config, data=data)
     told = _checks(project)
     _print(told, as_json=as_json)

@@ -174,7 +174,12 @@ def _draw(
 
 def _moves(client: httpx.Client, replay: Replay, served: Served) -> list[dict[str, Any]]:
     """Promotions and ways back, each at the first row that its version answered."""
-    asked = {"model": replay.model.name, "kind": ["promote", "rollback"], "limit": 1_000}
+    asked: list[tuple[str, str | int | float | bool | None]] = [
+        ("model", replay.model.name),
+        ("kind", "promote"),
+        ("kind", "rollback"),
+        ("limit", 1_000),
+    ]
     told = client.get("/decisions", params=asked).raise_for_status().json()
     moves = []
     for decision in reversed(told["decisions"]):
@@ -212,14 +217,14 @@ def _post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, An
     while True:
         try:
             answer = client.post(path, json=body)
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                told: dict[str, Any] = answer.raise_for_status().json()
-                return told
         except httpx.TransportError:
             if time.monotonic() > until:
                 raise
-        if time.monotonic() > until:
-            answer.raise_for_status()
+        else:
+            late = time.monotonic() > until
+            if late or answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                told: dict[str, Any] = answer.raise_for_status().json()
+                return told
         time.sleep(pause)
         pause = min(2.0, pause * 2)
 

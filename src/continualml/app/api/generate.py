@@ -2,13 +2,14 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from continualml import demo
 from continualml.app.api import bodies
-from continualml.app.api.labels import reply
 from continualml.app.api.predict import observed
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.serving import serving_of
@@ -32,7 +33,10 @@ class Generate:
                 f"rows are generated for the model {demo.DEMO.name!r} only, not {asked.model!r}",
                 where="model",
             )
-        await reply(send, await run_in_threadpool(_generate, serving.engine, asked))
+        told = await run_in_threadpool(_generate, serving.engine, asked)
+        await Response(msgspec.json.encode(told), media_type="application/json")(
+            scope, receive, send
+        )
 
 
 def _generate(engine: Engine, asked: bodies.GenerateBody) -> Json:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from continualml import settings
 from continualml.app.api import problems, reading
 from continualml.app.api.generate import Generate
-from continualml.app.api.labels import Labels
+from continualml.app.api.labels import labels
 from continualml.app.api.predict import Predict
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.schema import described
@@ -40,7 +40,7 @@ def create(project: Project) -> FastAPI:
 
     app = FastAPI(title="Continual ML", lifespan=lifespan, redirect_slashes=False)
     app.state.project = project
-    predict, labels = Predict(), Labels()
+    predict = Predict()
     for path, endpoint in (
         ("/predict", predict),
         ("/models/{model}/predict", predict),

@@ -88,31 +88,32 @@ def answer(problem: ProblemError) -> Response:
 
 def of(error: Exception) -> ProblemError:
     """Say which problem an error is to the client; one that nobody awaited tells nothing."""
-    if isinstance(error, ProblemError):
-        return error
     match error:
+        case ProblemError():
+            problem = error
         case InputError():
-            return _of_input(error)
+            problem = _of_input(error)
+        case RequestValidationError():
+            problem = _of_validation(error)
         case StoreUnavailableError():
-            return ProblemError(
+            problem = ProblemError(
                 503,
                 "store-unavailable",
                 "nothing of this request was recorded, because the log cannot be written now",
                 headers={"Retry-After": "1"},
                 remedy="send it again; if it lasts, see /health and the server's disk",
             )
-        case RequestValidationError():
-            return _of_validation(error)
         case ClientDisconnect():
-            return ProblemError(400, "disconnected", "the request ended before its body did")
+            problem = ProblemError(400, "disconnected", "the request ended before its body did")
         case HTTPException():
             kind = http.HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
             headers = dict(error.headers or {})
-            return ProblemError(error.status_code, kind, error.detail, headers=headers)
+            problem = ProblemError(error.status_code, kind, error.detail, headers=headers)
         case _:
-            return ProblemError(
+            problem = ProblemError(
                 500, "internal", "the server made a mistake; its log has the traceback"
             )
+    return problem
 
 
 def _of_input(error: InputError) -> ProblemError:

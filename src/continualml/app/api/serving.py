@@ -9,7 +9,7 @@ from starlette.types import Scope
 from continualml.app.api.champion import Champions, Repeated
 from continualml.app.api.health import Health
 from continualml.app.api.problems import ProblemError
-from continualml.app.api.tokens import Tokens
+from continualml.app.api.tokens import Tokens, ensure_admin
 from continualml.model import Model
 from continualml.settings import Project
 from continualml.store.engine import open_store
@@ -45,8 +45,8 @@ class Serving:
         """
         settings = project.settings
         engine = open_store(settings.database_url)
+        ensure_admin(engine, settings.admin_token, settings.api_key)
         tokens = Tokens(engine)
-        tokens.ensure_admin(settings.data / "admin.token", settings.api_key)
         tokens.look()
         champions = Champions(engine, settings.data / "artifacts", project.models)
         champions.look()

@@ -1,4 +1,4 @@
-"""Who may ask: bearer tokens and their scopes, known in the process so that no request reads them."""
+"""Who may ask: bearer tokens and their scopes, known in the process without a read."""
 
 import hashlib
 import hmac
