@@ -522,7 +522,7 @@ def _toml(name: str, target: str, features: Any, classes: tuple[str, ...]) -> st
         "",
         f"[models.{json.dumps(name)}.policy]",
         'retrain = "standing"                    # or "on_alarm": learn only below the threshold',
-        "# threshold = 0.8                       # lowest accuracy; else the champion's own promise",
+        "# threshold = 0.8                       # lowest accuracy; else the champion promises",
         'false_alarms = "1 per 10000 rows"       # expected rows to an alarm without a change',
         'false_promotions = "1 per 10000 rows"   # and to a promotion of what is not better',
         "# block = 24                            # rows that hang together; estimated if left out",

@@ -49,6 +49,8 @@ class Component:
         URL that answers 200 when it is healthy; None: it is when it has run for two seconds.
     once
         It ends by itself with exit code 0, and is not started again then.
+    after
+        Component that must be healthy before it is started.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Component:
     health: str | None = None
     address: str | None = None
     once: bool = False
+    after: str | None = None
 
 
 @dataclass(slots=True)
@@ -98,7 +101,7 @@ def components(project: Project, stream: tuple[str, ...] | None) -> tuple[Compon
         Component(name="timer", command=(python, "-m", "continualml.app.timer")),
     ]
     if stream is not None:
-        some.append(Component(name="stream", command=stream, once=True))
+        some.append(Component(name="stream", command=stream, once=True, after="api"))
     if importlib.util.find_spec("mlflow"):
         if said.mlflow_tracking_uri is None:
             (data / "mlflow").mkdir(parents=True, exist_ok=True)
@@ -125,7 +128,11 @@ def components(project: Project, stream: tuple[str, ...] | None) -> tuple[Compon
                 Component(name="prefect", command=command, health=f"{url}/api/health", address=url)
             )
         some.append(
-            Component(name="scheduled", command=(python, "-m", "continualml.app.scheduled"))
+            Component(
+                name="scheduled",
+                command=(python, "-m", "continualml.app.scheduled"),
+                after="prefect" if said.prefect_api_url is None else None,
+            )
         )
     return tuple(some)
 
@@ -180,7 +187,8 @@ class Watch:
         if one.done or now < one.due:
             return
         if one.process is None:
-            self._start(one)
+            if self._may_start(one):
+                self._start(one)
         elif (code := one.process.poll()) is not None:
             self._died(one, code)
         elif not one.healthy and self._answers(one):
@@ -189,6 +197,10 @@ class Watch:
             self._say(f"{one.component.name:<10} healthy after {now - self._began:4.1f} s{where}")
         elif one.healthy and now - one.started > _LONGEST_PAUSE_S:
             one.failures = 0
+
+    def _may_start(self, one: _Running) -> bool:
+        after = one.component.after
+        return all(r.healthy for r in self._running if r.component.name == after)
 
     def _start(self, one: _Running) -> None:
         one.log = (self._logs / f"{one.component.name}.log").open("ab")

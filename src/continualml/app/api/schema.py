@@ -37,7 +37,7 @@ def described(app: FastAPI) -> None:
 
 def _with_plain_routes(app: FastAPI, document: Json) -> Json:
     types = (bodies.PredictBody, bodies.LabelsBody, bodies.GenerateBody)
-    _, parts = msgspec.json.schema_components(types, ref_template=_PARTS)
+    _, parts = msgspec.json.schema_components(types, ref_template=_PARTS, schema_hook=_any_value)
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(parts, Problem=problems.SCHEMA)
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
@@ -73,6 +73,11 @@ def _with_plain_routes(app: FastAPI, document: Json) -> Json:
             for operation in item.values():
                 operation["security"] = [{"bearer": []}]
     return document
+
+
+def _any_value(_kind: type) -> Json:
+    """Describe a feature's value: what it may be is said by the model's own schema."""
+    return {"type": ["number", "string", "null"]}
 
 
 def _operation(summary: str, body: str, example: Json) -> Json:
