@@ -1,0 +1,158 @@
+import gzip
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from continualml import cli
+
+ROOT = Path(__file__).parents[2]
+STREAM = ROOT / "examples/electricity/electricity.csv.gz"
+EXAMPLE = ROOT / "examples/electricity/continual.toml"
+
+
+def continual(
+    *arguments: str, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "continualml", *arguments],
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "200"} | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    with gzip.open(STREAM, "rt", encoding="utf-8") as file:
+        lines = [next(file) for _ in range(601)]
+    path = tmp_path / "prices.csv"
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def test_a_users_own_file_becomes_a_served_champion(tmp_path: Path, data: Path) -> None:
+    made = continual("init", "--from", data.name, "--target", "class", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert continual("config", "check", cwd=tmp_path).returncode == 0
+    trained = continual("train", data.name, cwd=tmp_path)
+    assert "version 1 is the champion, from 600 rows" in trained.stdout, trained.stderr
+    status = continual("status", "--json", cwd=tmp_path)
+    assert json.loads(status.stdout)[0]["champion"] == 1
+    turned = continual("cycle", "--json", "--model", "prices", cwd=tmp_path)
+    assert json.loads(turned.stdout)[0]["kind"] in {"keep", "accept"}
+    said = json.loads(continual("decisions", "--json", "--kind", "first", cwd=tmp_path).stdout)
+    assert said[0]["basis"]["promised_loss"] > 0
+    again = continual("train", data.name, cwd=tmp_path)
+    assert again.returncode == cli.CONFIGURATION
+    assert "expected a model without a champion" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_init_writes_over_nothing_unasked(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "continual.toml").write_text("# mine\n", encoding="utf-8")
+    refused = continual("init", "--from", data.name, "--target", "class", cwd=tmp_path)
+    assert refused.returncode == cli.CONFIGURATION
+    assert "use --force" in refused.stderr
+    assert (tmp_path / "continual.toml").read_text("utf-8") == "# mine\n"
+
+
+def test_a_bad_row_names_line_and_column(tmp_path: Path, data: Path) -> None:
+    continual("init", "--from", data.name, "--target", "class", cwd=tmp_path)
+    lines = data.read_text("utf-8").splitlines()
+    lines[7] = lines[7].replace(lines[7].split(",")[1], "cheap", 1)
+    data.write_text("\n".join(lines), encoding="utf-8")
+    refused = continual("train", data.name, cwd=tmp_path)
+    assert refused.returncode == cli.CONFIGURATION
+    assert "prices.csv:8, column nswprice: expected a number, got 'cheap'" in refused.stderr
+    assert continual("status", cwd=tmp_path).returncode == cli.FAILED
+
+
+def test_tokens_are_made_listed_without_secret_and_revoked(tmp_path: Path) -> None:
+    secret = continual(
+        "token", "create", "app", "--scope", "predict", "--scope", "label", cwd=tmp_path
+    ).stdout.strip()
+    listed = continual("token", "list", "--json", cwd=tmp_path).stdout
+    assert len(secret) > 40
+    assert secret not in listed
+    token = json.loads(listed)[0]
+    assert token["scopes"] == ["label", "predict"]
+    assert continual("token", "revoke", token["id"], cwd=tmp_path).returncode == 0
+    assert continual("token", "revoke", "nix", cwd=tmp_path).returncode == cli.CONFIGURATION
+
+
+def test_doctor_finds_a_taken_port_and_loose_permissions(tmp_path: Path) -> None:
+    (tmp_path / ".continual").mkdir()
+    token = tmp_path / ".continual/admin.token"
+    token.write_text("x" * 40, encoding="utf-8")
+    token.chmod(0o644)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        sick = continual("doctor", "--json", cwd=tmp_path, env={"CONTINUAL_PORT": port})
+    found = {c["check"]: c for c in json.loads(sick.stdout)}
+    assert sick.returncode == cli.FAILED
+    assert "CONTINUAL_PORT" in found["port"]["remedy"]
+    assert found["admin token"]["remedy"] == "chmod 600 .continual/admin.token"
+    assert found["disk"]["ok"]
+
+
+def test_the_published_schema_knows_the_policy(tmp_path: Path) -> None:
+    schema = json.loads(continual("config", "schema", cwd=tmp_path).stdout)
+    assert "false_alarms" in schema["$defs"]["PolicyTable"]["properties"]
+
+
+def test_a_wrong_file_says_each_fault_and_exits_with_3(tmp_path: Path) -> None:
+    (tmp_path / "continual.toml").write_text("[models.m]\nknid = 1\n", encoding="utf-8")
+    wrong = continual("status", cwd=tmp_path)
+    assert wrong.returncode == cli.CONFIGURATION
+    assert "continual.toml:2: models.m.knid: unknown key; did you mean 'kind'?" in wrong.stderr
+    assert continual("status", "--nonsense", cwd=tmp_path).returncode == cli.USAGE
+    unreachable = {"CONTINUAL_DATABASE_URL": f"sqlite:///{tmp_path}"}
+    (tmp_path / "continual.toml").unlink()
+    assert continual("status", cwd=tmp_path, env=unreachable).returncode == cli.UNREACHABLE
+
+
+def test_no_colour_is_written_to_a_file(tmp_path: Path) -> None:
+    wrong = continual("status", "--config", "nowhere.toml", "--data", "x", cwd=tmp_path)
+    assert "\x1b[" not in wrong.stdout + wrong.stderr
+
+
+@pytest.mark.journey
+def test_ctrl_c_stops_cleanly(tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "continualml", "serve", "--port", str(_free_port())],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(3)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=10)
+    assert child.returncode in {cli.OK, cli.INTERRUPTED, -signal.SIGINT}
+    assert b"Traceback" not in said
+
+
+def test_every_verb_and_exit_code_is_documented() -> None:
+    text = (ROOT / "docs/command-line.md").read_text("utf-8")
+    verbs = [
+        c.name or (c.callback.__name__ if c.callback else "") for c in cli.app.registered_commands
+    ]
+    for verb in [*verbs, "token create", "token list", "token revoke", "config show"]:
+        assert f"`continual {verb}" in text, verb
+    for code in (cli.OK, cli.FAILED, cli.USAGE, cli.CONFIGURATION, cli.UNREACHABLE, 130):
+        assert f"| {code} |" in text
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

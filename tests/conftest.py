@@ -1,0 +1,84 @@
+"""What many tests stand on: a small model, its rows, and a loop over a real store."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine
+
+from continualml import demo
+from continualml.learning.table import Table
+from continualml.loop import begin
+from continualml.loop.cycle import Loop
+from continualml.loop.training import Trainer
+from continualml.store.engine import open_store, write
+from continualml.store.log import Labelled, Observed, append_labels, append_observations
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A store with a first champion of the demo model."""
+
+    directory: Path
+    engine: Engine
+    loop: Loop
+
+    def send(self, n: int, *, seed: int, drift: float = 0.0, version: int | None = None) -> None:
+        """Log n rows of the demo problem and their labels."""
+        rows, target = demo.generate(n, seed=seed, noise=0.5, drift=drift)
+        seen = [
+            Observed(
+                model="demo",
+                observation_id=f"{seed}-{i}",
+                numeric=row.tobytes(),
+                categorical=None,
+                version=version,
+                answer=None,
+                recorded_at=float(i),
+            )
+            for i, row in enumerate(rows.numeric)
+        ]
+        labels = [
+            Labelled(observation_id=o.observation_id, label=demo.DEMO.classes[int(t)])
+            for o, t in zip(seen, target, strict=True)
+        ]
+        with write(self.engine) as conn:
+            append_observations(conn, seen)
+            append_labels(conn, demo.DEMO, labels, 0.0)
+
+
+def demo_table(n: int, *, seed: int) -> Table:
+    rows, target = demo.generate(n, seed=seed, noise=0.5, drift=0.0)
+    return Table(rows=rows, labels=tuple(demo.DEMO.classes[int(t)] for t in target))
+
+
+@pytest.fixture(scope="session")
+def trainer() -> Iterator[Trainer]:
+    with Trainer() as one:
+        yield one
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    opened = open_store(f"sqlite:///{tmp_path / 'log.sqlite'}")
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def home(tmp_path: Path, engine: Engine, trainer: Trainer) -> Home:
+    loop = Loop(
+        engine=engine,
+        artifacts=tmp_path / "artifacts",
+        models={"demo": demo.DEMO},
+        trainer=trainer,
+        holder="test",
+    )
+    begin.from_table(loop, "demo", demo_table(600, seed=0))
+    return Home(tmp_path, engine, loop)
+
+
+def numeric(*values: float) -> bytes:
+    return np.array(values, dtype="<f8").tobytes()

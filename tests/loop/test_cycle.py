@@ -1,0 +1,156 @@
+import shutil
+import sys
+from dataclasses import replace
+
+import msgspec
+import pytest
+from sqlalchemy import delete
+from tests.conftest import Home, demo_table
+
+from continualml import demo
+from continualml.errors import InputError
+from continualml.loop import begin, carry_out
+from continualml.loop.cycle import Loop
+from continualml.loop.training import Limits, Trainer, TrainingError
+from continualml.model import Learner
+from continualml.records import TrainingFailed
+from continualml.store import leases, ledger, log, pointers, windows
+from continualml.store.engine import read, write
+from continualml.store.tables import snapshots
+
+
+def kinds(home: Home) -> list[str]:
+    with read(home.engine) as conn:
+        return [e.decision.kind for e in ledger.entries(conn, limit=1_000)][::-1]
+
+
+def test_drift_is_answered_by_a_promotion_and_the_ledger_says_why(home: Home) -> None:
+    home.send(400, seed=1)
+    home.loop.turn("demo")
+    assert "promote" not in kinds(home)
+    home.send(3_000, seed=2, drift=1.5)
+    verdict = home.loop.turn("demo")
+    assert verdict.kind in {"promote", "rollback"}
+    with read(home.engine) as conn:
+        promoted = ledger.entries(conn, kinds=("promote",))[-1]
+        pointed = pointers.pointed(conn, "demo")
+        assert ledger.verify(conn) is None
+    proof = promoted.decision.basis["gate"][promoted.decision.basis["place"]]
+    assert proof["evidence"] >= proof["threshold"]
+    assert pointed["champion"] != 1
+    assert "alarm" in kinds(home)
+
+
+def test_a_turn_without_new_rows_decides_nothing(home: Home) -> None:
+    home.loop.turn("demo")
+    before = kinds(home)
+    verdict = home.loop.turn("demo")
+    assert (verdict.kind, kinds(home)) == ("keep", before)
+    assert verdict.because.startswith("no new labelled rows since row")
+
+
+def test_a_lost_snapshot_is_folded_anew_from_the_outcomes(home: Home) -> None:
+    home.send(900, seed=3, drift=0.7)
+    home.loop.turn("demo")
+    with read(home.engine) as conn:
+        kept = carry_out.standing(conn, demo.DEMO)
+    with write(home.engine) as conn:
+        conn.execute(delete(snapshots))
+    with read(home.engine) as conn:
+        folded = carry_out.standing(conn, demo.DEMO)
+    assert msgspec.json.encode(folded) == msgspec.json.encode(kept)  # bit for bit
+
+
+def test_two_turns_at_once_do_no_harm(home: Home) -> None:
+    assert leases.acquire(home.engine, "cycle:demo", "somebody else", 60)
+    assert home.loop.turn("demo").because == "another turn is under way"
+    leases.release(home.engine, "cycle:demo", "somebody else")
+    with read(home.engine) as conn:
+        old = carry_out.standing(conn, demo.DEMO)
+    home.loop.turn("demo")
+    failed = TrainingFailed(strategy="newest-500", through=1, because="test")
+    before = kinds(home)
+    with pytest.raises(carry_out.OvertakenError), write(home.engine) as conn:
+        carry_out.take_in(conn, demo.DEMO, old, failed, at=0.0, recorded_at="2026-01-01")
+    assert kinds(home) == before
+
+
+def test_no_version_is_ever_scored_on_a_row_that_it_saw(home: Home) -> None:
+    home.send(800, seed=4)
+    home.loop.turn("demo")
+    with read(home.engine) as conn:
+        known = {v.version: v for v in pointers.versions_of(conn, "demo", limit=1_000)}
+        some = log.outcomes_after(conn, "demo", 0, 1_000)
+        window = windows.joined(conn, demo.DEMO, 0)
+    ids = dict(zip(window.seq.tolist(), window.observation_seq.tolist(), strict=True))
+    checked = 0
+    for _, outcome in some:
+        if isinstance(outcome, carry_out.Scored):
+            rows = msgspec.json.decode(
+                msgspec.json.encode(memoryview(outcome.seq).cast("q").tolist())
+            )
+            for version in outcome.versions:
+                for first, last in known[version].manifest["rows"]["ranges"]:
+                    assert not any(first <= ids[seq] <= last for seq in rows)
+                    checked += 1
+    assert checked > 10
+
+
+def test_a_file_is_read_into_the_log_once(home: Home) -> None:
+    with pytest.raises(InputError, match="expected a model without a champion"):
+        begin.from_table(home.loop, "demo", demo_table(600, seed=0))
+    with read(home.engine) as conn:
+        assert windows.n_joined(conn, demo.DEMO, 0) == 600
+
+
+def test_a_corrupt_challenger_stops_nothing_silently(home: Home) -> None:
+    shutil.rmtree(home.directory / "artifacts")
+    home.send(100, seed=5)
+    fresh = Loop(
+        engine=home.engine,
+        artifacts=home.directory / "artifacts",
+        models={"demo": demo.DEMO},
+        trainer=home.loop.trainer,
+        holder="fresh",
+    )
+    before = kinds(home)
+    with pytest.raises(Exception, match="is missing in"):
+        fresh.turn("demo")
+    assert kinds(home) == before
+
+
+@pytest.mark.parametrize(
+    ("child", "because"),
+    [
+        ("import time; time.sleep(60)", "took longer than 1 s"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "died"),
+        ("raise SystemExit(3)", "died"),
+    ],
+)
+def test_a_training_process_that_hangs_or_dies_is_a_failed_fit(
+    home: Home, child: str, because: str
+) -> None:
+    with read(home.engine) as conn:
+        window = windows.training(conn, demo.DEMO, through=10_000, newest=300)
+    with (
+        Trainer(Limits(seconds=1.0), child=(sys.executable, "-c", child)) as trainer,
+        pytest.raises(TrainingError, match=because),
+    ):
+        trainer.fit(demo.DEMO, Learner(), window, strategy="s", seed=0)
+
+
+def test_one_class_and_an_unknown_learner_are_failed_fits_that_say_so(home: Home) -> None:
+    with read(home.engine) as conn:
+        window = windows.training(conn, demo.DEMO, through=10_000, newest=300)
+    one = replace(window, target=window.target * 0)
+    with pytest.raises(TrainingError, match="all 300 rows are of the class 'no'"):
+        home.loop.trainer.fit(demo.DEMO, Learner(), one, strategy="s", seed=0)
+    with pytest.raises(TrainingError, match="there is no such estimator"):
+        home.loop.trainer.fit(
+            demo.DEMO, Learner(name="sklearn.linear_model.Logistic"), window, strategy="s", seed=0
+        )
+    fitted, manifest = home.loop.trainer.fit(
+        demo.DEMO, Learner(), window, strategy="s", seed=0
+    )  # the process lives on
+    assert fitted
+    assert manifest["rows"]["n"] == 300

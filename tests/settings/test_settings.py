@@ -1,0 +1,155 @@
+from pathlib import Path
+
+import pytest
+
+from continualml import settings
+from continualml.settings import ConfigError, Settings, load
+
+EXAMPLE = Path(__file__).parents[2] / "examples/electricity/continual.toml"
+GOOD = """
+[models.m]
+kind = "classification"
+target = "y"
+classes = ["a", 1]
+[models.m.features]
+x = "numeric"
+c = { kind = "categorical", nullable = false }
+[models.m.policy]
+false_alarms = "1 per 5_000 rows"
+[[models.m.policy.strategies]]
+name = "trees"
+window = 500
+refit = 100
+learner = { name = "sklearn.ensemble.RandomForestClassifier", n_estimators = 10 }
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(text: str) -> Path:
+    path = Path("continual.toml")
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_becomes_models() -> None:
+    model = load(write(GOOD)).models["m"]
+    assert model.classes == ("a", "1")
+    assert [(f.name, f.kind, f.nullable) for f in model.features] == [
+        ("x", "numeric", True),
+        ("c", "categorical", False),
+    ]
+    assert model.policy.false_alarms == 5_000
+    assert model.policy.strategies[0].learner.parameters == (("n_estimators", 10),)
+
+
+def test_every_fault_is_said_with_its_line_and_the_nearest_name() -> None:
+    text = GOOD.replace("target", "traget").replace('"numeric"', '"numerc"')
+    text = text.replace("window = 500", "window = 5")
+    with pytest.raises(ConfigError) as caught:
+        load(write(text))
+    said = str(caught.value)
+    assert "continual.toml:4: models.m.traget: unknown key; did you mean 'target'?" in said
+    assert "continual.toml:7: models.m.features.x" in said
+    assert "continual.toml:13: models.m.policy.strategies.0.window" in said
+
+
+def test_broken_toml_is_said_with_its_place() -> None:
+    with pytest.raises(ConfigError, match="line 1"):
+        load(write("[models\n"))
+
+
+def test_flag_goes_before_environment_before_file_before_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load().settings.port == 8000
+    path = write("[settings]\nport = 8001\n")
+    assert load(path).settings.port == 8001
+    Path(".env").write_text("CONTINUAL_PORT=8002\n", encoding="utf-8")
+    assert load(path).settings.port == 8002
+    monkeypatch.setenv("CONTINUAL_PORT", "8003")
+    assert load(path).settings.port == 8003
+    assert load(path, port=8004).settings.port == 8004
+
+
+def test_an_unknown_setting_in_the_file_is_named() -> None:
+    with pytest.raises(ConfigError, match=r":2: settings\.prot: unknown key; did you mean 'port'"):
+        load(write("[settings]\nprot = 1\n"))
+
+
+def test_the_familiar_bare_names_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:1"),
+        ("PREFECT_API_URL", "http://127.0.0.1:2/api"),
+        ("PERFORMANCE_THRESHOLD", "0.8"),
+        ("CHECK_INTERVAL_SECONDS", "60"),
+        ("TASK_RETRIES", "5"),
+        ("RETRY_DELAY_SECONDS", "1.5"),
+        ("DISCORD_WEBHOOK_URL", "https://127.0.0.1/hook"),
+    ):
+        monkeypatch.setenv(name, value)
+    project = load(write(GOOD))
+    said = project.settings
+    assert said.mlflow_tracking_uri == "http://127.0.0.1:1"
+    assert (said.check_interval_seconds, said.task_retries) == (60, 5)
+    assert project.models["m"].policy.threshold == 0.8
+    assert "127.0.0.1/hook" not in repr(said)
+
+
+@pytest.mark.parametrize("key", ["short", "changeme-changeme-changeme", "a" * 40])
+def test_a_key_that_others_could_guess_is_refused(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("API_KEY", key)
+    with pytest.raises(ConfigError, match="API_KEY: expected at least 24 random characters") as e:
+        load()
+    assert key not in str(e.value)
+
+
+def test_a_secret_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("API_KEY", raising=False)
+    file = tmp_path / "key"
+    file.write_text("Zk3v9QpL7xWm2TnR5yBc8Hd1\n", encoding="utf-8")
+    monkeypatch.setenv("API_KEY_FILE", str(file))
+    key = load().settings.api_key
+    assert key is not None
+    assert key.get_secret_value() == "Zk3v9QpL7xWm2TnR5yBc8Hd1"
+    monkeypatch.delenv("API_KEY", raising=False)
+    monkeypatch.setenv("API_KEY_FILE", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="API_KEY_FILE: No such file"):
+        load()
+
+
+def test_a_value_outside_its_range_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHECK_INTERVAL_SECONDS", "0")
+    with pytest.raises(ConfigError, match="CHECK_INTERVAL_SECONDS"):
+        load()
+
+
+def test_a_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = load(write(GOOD), port=8123).settings
+    for name, value in settings.environment(given).items():
+        monkeypatch.setenv(name, value)
+    assert load().settings == given
+
+
+def test_the_example_is_valid_and_every_setting_is_documented() -> None:
+    assert load(EXAMPLE).models["electricity"].policy.block == 48
+    root = EXAMPLE.parents[2]
+    documented = (root / ".env.example").read_text("utf-8")
+    reference = (root / "docs/configuration.md").read_text("utf-8")
+    for name in Settings.model_fields:
+        bare = name.upper() in {
+            "API_KEY", "DISCORD_WEBHOOK_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_URL",
+            "PERFORMANCE_THRESHOLD", "CHECK_INTERVAL_SECONDS", "TASK_RETRIES",
+            "RETRY_DELAY_SECONDS",
+        }  # fmt: skip
+        variable = name.upper() if bare else f"CONTINUAL_{name.upper()}"
+        assert f"{variable}=" in documented, variable
+        assert f"`{variable}`" in reference, variable
+    for table in (settings.PolicyTable, settings.ModelTable, settings.StrategyTable):
+        for key in table.model_fields:
+            assert f"`{key}`" in reference, key

@@ -1,0 +1,159 @@
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import event, select
+from sqlalchemy.engine import Engine
+
+from continualml import demo
+from continualml.store import ledger
+from continualml.store.engine import StoreUnavailableError, open_store, read
+from continualml.store.group_commit import GroupCommit, Ticket, next_batch
+from continualml.store.log import Labelled, Observed
+from continualml.store.tables import observations
+
+KILLS = 15
+
+# A process that answers through the group commit and says each answer once it is acknowledged.
+SERVER = """
+import asyncio, os, sys
+from continualml.store.engine import open_store
+from continualml.store.group_commit import GroupCommit
+from continualml.store.log import Observed
+
+async def client(commit, name):
+    n = 0
+    while True:
+        n += 1
+        o = Observed(model="m", observation_id=f"{name}-{n}", numeric=os.urandom(16),
+                     categorical=None, version=1, answer=os.urandom(16), recorded_at=0.0)
+        await commit.submit([o])
+        os.write(1, f"{o.observation_id} {o.numeric.hex()} {o.answer.hex()}\\n".encode())
+
+async def main():
+    commit = GroupCommit(open_store(sys.argv[1]))
+    await asyncio.gather(*(client(commit, f"{sys.argv[2]}-{i}") for i in range(16)))
+
+asyncio.run(main())
+"""
+
+
+def row(observation_id: str) -> Observed:
+    return Observed(
+        model="m",
+        observation_id=observation_id,
+        numeric=b"\0" * 8,
+        categorical=None,
+        version=None,
+        answer=None,
+        recorded_at=0.0,
+    )
+
+
+@pytest.mark.journey
+def test_kill_9_at_any_instant_loses_and_doubles_nothing_acknowledged(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'log.sqlite'}"
+    open_store(url).dispose()
+    rng, said = np.random.default_rng(7), list[str]()
+    for round_ in range(KILLS):
+        child = subprocess.Popen(
+            [sys.executable, "-c", SERVER, url, str(round_)], stdout=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        first = child.stdout.readline()  # it has begun to answer
+        time.sleep(rng.uniform(0.0, 0.4))
+        os.kill(child.pid, signal.SIGKILL)
+        said += [x.decode() for x in (first + child.stdout.read()).splitlines(keepends=True)]
+        child.stdout.close()
+        child.wait()
+    acknowledged = {
+        x.split()[0]: x.split()[1:] for x in said if x.endswith("\n") and len(x.split()) == 3
+    }
+    engine = open_store(url)
+    with read(engine) as conn:
+        rows = conn.execute(select(observations)).all()
+        assert ledger.verify(conn) is None
+    engine.dispose()
+    log = {r.observation_id: [r.numeric.hex(), r.answer.hex()] for r in rows}
+    assert len(acknowledged) > KILLS * 16
+    assert len(log) == len(rows)  # nothing twice
+    assert {k: log.get(k) for k in acknowledged} == acknowledged
+    assert [r.seq for r in rows] == list(range(1, len(rows) + 1))
+
+
+def test_all_that_wait_go_into_one_transaction(engine: Engine) -> None:
+    commits = []
+    event.listen(engine, "commit", lambda _: commits.append(1))
+
+    async def many() -> None:
+        commit = GroupCommit(engine)
+        await asyncio.gather(*(commit.submit([row(f"r{i}")]) for i in range(200)))
+        commit.close()
+
+    asyncio.run(many())
+    assert len(commits) < 20
+
+
+def test_a_full_disk_refuses_everything_of_its_batch_and_heals_by_itself(tmp_path: Path) -> None:
+    engine = open_store(f"sqlite:///{tmp_path / 'log.sqlite'}")
+
+    @event.listens_for(engine, "begin", insert=False)
+    def limit(conn: object) -> None:
+        pages = json.loads((tmp_path / "pages").read_text())
+        conn.exec_driver_sql(f"PRAGMA max_page_count={pages}")  # type: ignore[attr-defined]
+
+    (tmp_path / "pages").write_text("60")
+
+    async def journey() -> tuple[int, int]:
+        commit, written = GroupCommit(engine), 0
+        for i in range(2_000):
+            try:
+                await commit.submit([row(f"{i}-{'x' * 500}")])
+            except StoreUnavailableError:
+                break
+            written += 1
+        (tmp_path / "pages").write_text("100000")
+        await commit.submit([row("after")])
+        commit.close()
+        return written, i
+
+    written, refused = asyncio.run(journey())
+    with read(engine) as conn:
+        ids = set(conn.scalars(select(observations.c.observation_id)))
+    engine.dispose()
+    assert 0 < written == refused
+    assert len(ids) == written + 1
+    assert "after" in ids
+
+
+def test_labels_and_rows_that_wait_together_are_answered_apart(engine: Engine) -> None:
+    async def both() -> tuple[object, object]:
+        commit = GroupCommit(engine)
+        seen = replace(row("a"), model="demo")
+        answers = await asyncio.gather(
+            commit.submit([seen]),
+            commit.submit_labels(demo.DEMO, [Labelled(observation_id="a", label="yes")], 0.0),
+        )
+        commit.close()
+        return answers[0], [a.verdict for a in answers[1]]
+
+    rows, verdicts = asyncio.run(both())
+    assert rows == [None]
+    assert verdicts == ["accepted"]
+
+
+def test_a_batch_takes_tickets_in_order_and_never_none() -> None:
+    loop = asyncio.new_event_loop()
+    tickets = [Ticket(rows=[row(str(i))] * 3, future=loop.create_future()) for i in range(4)]
+    batch = next_batch(tickets, most_rows=7)
+    assert (list(batch.now), list(batch.later)) == (tickets[:2], tickets[2:])
+    assert len(next_batch(tickets, most_rows=1).now) == 1
+    loop.close()
