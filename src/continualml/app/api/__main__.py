@@ -2,8 +2,22 @@
 
 import sys
 
+from loguru import logger
+
 from continualml import settings
 from continualml.app.api.main import serve
+from continualml.errors import InputError
+
+
+def main() -> int:
+    """Return the exit code: 2 for a wrong configuration, which is said without a traceback."""
+    try:
+        project = settings.load()
+    except InputError as error:
+        logger.error("{}", error)
+        return 2
+    return serve(project)
+
 
 if __name__ == "__main__":
-    sys.exit(serve(settings.load()))
+    sys.exit(main())

@@ -9,8 +9,12 @@ from starlette.responses import Response
 
 from continualml.app.api import bodies
 from continualml.app.api.serving import serving_of
+from continualml.errors import InputError
 from continualml.records import Json
 from continualml.store.log import LabelAnswer, Labelled
+
+_EXACT = 2**53
+_LARGEST = 2**63
 
 
 async def labels(request: Request) -> Response:
@@ -21,8 +25,10 @@ async def labels(request: Request) -> Response:
     asked = bodies.labels(body, serving.most_rows)
     model = serving.model(asked.model)
     items = [
-        Labelled(observation_id=i.observation_id, label=_plain(i.label), revision=i.revision)
-        for i in asked.labels
+        Labelled(
+            observation_id=item.observation_id, label=_plain(item.label, i), revision=item.revision
+        )
+        for i, item in enumerate(asked.labels)
     ]
     told = await serving.commit.submit_labels(model, items, datetime.now(UTC).timestamp())
     answer = {
@@ -33,9 +39,14 @@ async def labels(request: Request) -> Response:
     return Response(msgspec.json.encode(answer), media_type="application/json")
 
 
-def _plain(label: object) -> object:
+def _plain(label: object, i: int) -> object:
     # JSON has one kind of number: 1.0 is the class "1".
-    return int(label) if isinstance(label, float) and label.is_integer() else label
+    if isinstance(label, float) and label.is_integer() and abs(label) <= _EXACT:
+        return int(label)
+    # No float holds it; in the group commit it would fail everyone who waits beside it.
+    if isinstance(label, int) and abs(label) > _LARGEST:
+        raise InputError(f"labels[{i}].label", expected="an integer of 64 bits", got=label)
+    return label
 
 
 def _said(told: LabelAnswer, revision: int) -> Json:

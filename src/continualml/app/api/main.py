@@ -1,12 +1,14 @@
 """The API: routes in, one serving process, drained when it is told to stop."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from loguru import logger
 from starlette.routing import Route
 
 from continualml import settings
@@ -17,6 +19,8 @@ from continualml.app.api.predict import Predict
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.schema import described
 from continualml.app.api.serving import Serving, serving_of
+from continualml.app.api.tokens import check_file
+from continualml.errors import InputError
 from continualml.records import Json
 from continualml.settings import Project
 from continualml.store.engine import StoreUnavailableError
@@ -38,7 +42,13 @@ def create(project: Project) -> FastAPI:
         finally:
             app.state.serving.end()
 
-    app = FastAPI(title="Continual ML", lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(
+        title="Continual ML",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        # Nothing is told to anybody unless it is asked for.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
     app.state.project = project
     predict = Predict()
     for path, endpoint in (
@@ -90,16 +100,31 @@ def from_environment() -> FastAPI:
 
 
 def serve(project: Project) -> int:
-    """Serve until SIGTERM or SIGINT; requests that are under way are answered first."""
+    """Serve until SIGTERM or SIGINT; requests that are under way are answered first.
+
+    Returns
+    -------
+    The exit code: 2 if the admin token's file is not safe, 0 after an orderly end.
+    """
     said = project.settings
+    try:
+        check_file(said.admin_token)
+    except InputError as error:
+        logger.error("{}", error)
+        return 2
+    sys.setswitchinterval(_SWITCH_S)
+    several = said.workers > 1
+    if several:  # each worker reads the same settings from the environment
+        os.environ.update(settings.environment(said))
     uvicorn.run(
-        "continualml.app.api.main:from_environment",
-        factory=True,
+        "continualml.app.api.main:from_environment" if several else create(project),
+        factory=several,
         host=said.host,
         port=said.port,
         workers=said.workers,
         loop="uvloop",
         http="httptools",
+        ws="none",
         access_log=False,
         log_level="warning",
         server_header=False,

@@ -117,13 +117,13 @@ def of(error: Exception) -> ProblemError:
 
 
 def _of_input(error: InputError) -> ProblemError:
-    got = _short(repr(error.got))
-    detail = f"{error.where}: expected {error.expected}, got {got} ({type(error.got).__name__})"
+    where, got = _short(error.where), _short(repr(error.got))
+    detail = f"{where}: expected {error.expected}, got {got} ({type(error.got).__name__})"
     return ProblemError(
         422,
         "invalid-input",
         detail if error.remedy is None else f"{detail}; {error.remedy}",
-        where=error.where,
+        where=where,
         expected=error.expected,
         got=got,
         remedy=error.remedy,

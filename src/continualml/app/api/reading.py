@@ -95,7 +95,9 @@ def decision(request: Request, n: int) -> Json:
     return _decision(found)
 
 
-@router.get("/predictions/{observation_id}", summary="What was answered, by whom, and the truth")
+@router.get(
+    "/predictions/{observation_id:path}", summary="What was answered, by whom, and the truth"
+)
 def lineage(request: Request, observation_id: str, model: str | None = None) -> Json:
     """Tell where one answer came from."""
     serving = _serving(request)

@@ -19,7 +19,7 @@ from continualml.errors import InputError
 from continualml.store import tokens
 from continualml.store.engine import StoreUnavailableError, read, write
 
-_SHORTEST = 20
+_SHORTEST = 24
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 

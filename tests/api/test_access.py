@@ -1,0 +1,174 @@
+import stat
+import time
+from collections.abc import Callable
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from starlette.routing import Route
+
+from continualml.app.api import main
+from continualml.app.api.tokens import ensure_admin
+from continualml.errors import InputError
+from continualml.settings import Project
+from continualml.store import tokens
+from continualml.store.engine import open_store, read, write
+
+# The pages that describe the API say nothing about what it holds.
+OPEN = {"/livez", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+NEEDED = {
+    "/predict": "predict",
+    "/models/{model}/predict": "predict",
+    "/labels": "label",
+    "/feedback": "label",
+    "/generate": "label",
+    "/models": "read",
+    "/model-status": "read",
+    "/models/{model}": "read",
+    "/models/{model}/versions/{number}": "read",
+    "/decisions": "read",
+    "/decisions/{n}": "read",
+    "/predictions/{observation_id}": "read",
+    "/health": "read",
+}
+FILLED = {"model": "loan", "number": 1, "n": 1, "observation_id": "a"}
+
+
+def routes(project: Project) -> dict[str, str]:
+    """Return every path of the application with one of its methods."""
+    schema = main.create(project).openapi()["paths"]
+    described = {path: next(iter(item)).upper() for path, item in schema.items()}
+    plain = [r for r in main.create(project).routes if isinstance(r, Route)]
+    return described | {r.path: min(r.methods or {"GET"}) for r in plain}
+
+
+def test_every_route_is_either_open_or_needs_a_scope(project: Project) -> None:
+    assert set(routes(project)) | OPEN == set(NEEDED) | OPEN
+
+
+def test_each_route_lets_in_its_scope_and_admin_and_nobody_else(
+    api: httpx.Client, project: Project, token: Callable[..., str]
+) -> None:
+    secrets = {scope: token(scope) for scope in tokens.SCOPES}
+    _until_known(api, secrets["admin"])
+    methods = routes(project)
+    for path, needed in NEEDED.items():
+        url, method = path.format(**FILLED), methods[path]
+
+        nobody = [
+            api.request(method, url, headers={"Authorization": said})
+            for said in ("", "Bearer", "Bearer  x", "Bearer wrong", f"Basic {secrets['admin']}")
+        ]
+        by_scope = {
+            scope: api.request(method, url, headers={"Authorization": f"Bearer {secret}"})
+            for scope, secret in secrets.items()
+        }
+
+        assert [a.status_code for a in nobody] == [401] * 5, path
+        assert all(a.headers["www-authenticate"] == "Bearer" for a in nobody)
+        assert all(a.headers["content-type"] == "application/problem+json" for a in nobody)
+        refused = {scope for scope, a in by_scope.items() if a.status_code in {401, 403}}
+        assert refused == set(tokens.SCOPES) - {needed, "admin"}, path
+        assert all(by_scope[s].status_code == 403 for s in refused)
+        assert by_scope["admin"].status_code == by_scope[needed].status_code
+
+
+def test_the_open_routes_need_no_token(api: httpx.Client) -> None:
+    for path in ("/livez", "/readyz"):
+        assert httpx.get(f"{api.base_url}{path}").status_code == 200
+
+
+def test_a_revoked_token_opens_nothing_within_a_second(
+    api: httpx.Client, project: Project, token: Callable[..., str]
+) -> None:
+    secret = token("read")
+    _until_known(api, secret)
+    engine = open_store(project.settings.database_url)
+    with read(engine) as conn:
+        found = tokens.check(conn, secret)
+    assert found is not None
+    with write(engine) as conn:
+        tokens.revoke(conn, found.id)
+    engine.dispose()
+
+    time.sleep(1)
+
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert api.get("/models", headers=headers).status_code == 401
+
+
+def test_the_first_start_writes_an_admin_token_that_only_its_owner_reads(
+    api: httpx.Client, project: Project
+) -> None:
+    file = project.settings.admin_token
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert api.get("/models").status_code == 200
+    with (project.settings.data / "log.sqlite").open("rb") as log:
+        assert file.read_bytes().strip() not in log.read()  # its hash is there, not itself
+
+
+def test_a_second_start_keeps_the_admin_token(project: Project) -> None:
+    engine = open_store(project.settings.database_url)
+    file = project.settings.admin_token
+    ensure_admin(engine, file, None)
+    before = file.read_bytes()
+
+    ensure_admin(engine, file, None)
+
+    assert file.read_bytes() == before
+    with read(engine) as conn:
+        assert len(tokens.listed(conn)) == 1
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "said"),
+    [
+        ("", 0o600, "at least 24 characters"),
+        ("\n", 0o600, "at least 24 characters"),
+        ("changeme\n", 0o600, "at least 24 characters"),
+        ("a-long-and-random-token-0123456789\n", 0o644, "mode 0600"),
+        ("a-long-and-random-token-0123456789\n", 0o660, "mode 0600"),
+    ],
+)
+def test_it_refuses_to_start_with_an_unsafe_token_file(
+    project: Project, text: str, mode: int, said: str
+) -> None:
+    engine = open_store(project.settings.database_url)
+    file = project.settings.admin_token
+    file.write_text(text, encoding="utf-8")
+    file.chmod(mode)
+
+    with pytest.raises(InputError, match=said):
+        ensure_admin(engine, file, None)
+
+    with read(engine) as conn:
+        assert tokens.listed(conn) == []
+    engine.dispose()
+
+
+def test_a_configured_key_is_the_admin_token_and_its_predecessor_stops(project: Project) -> None:
+    engine = open_store(project.settings.database_url)
+    file = project.settings.admin_token
+    ensure_admin(engine, file, SecretStr("first-0123456789-0123456789"))
+
+    ensure_admin(engine, file, SecretStr("second-0123456789-0123456789"))
+
+    assert not file.exists()
+    with read(engine) as conn:
+        assert tokens.check(conn, "first-0123456789-0123456789") is None
+        found = tokens.check(conn, "second-0123456789-0123456789")
+    assert found is not None
+    assert found.allows("predict")
+    with pytest.raises(InputError, match="at least 24 characters"):
+        ensure_admin(engine, file, SecretStr("short"))
+    engine.dispose()
+
+
+def _until_known(api: httpx.Client, secret: str) -> None:
+    until = time.monotonic() + 5
+    headers = {"Authorization": f"Bearer {secret}"}
+    while api.get("/models", headers=headers).status_code == 401:
+        assert time.monotonic() < until
+        time.sleep(0.05)

@@ -1,0 +1,104 @@
+from collections.abc import Callable
+
+import httpx
+
+from continualml.app.api import main
+from continualml.records import Decision, DecisionKind
+from continualml.settings import Project
+from continualml.store import ledger
+from continualml.store.engine import open_store, write
+
+NOW = "2026-11-24T12:00:00.000+00:00"
+
+
+def decide(project: Project, n: int) -> None:
+    engine = open_store(project.settings.database_url)
+    with write(engine) as conn:
+        for i in range(n):
+            kind: DecisionKind = "alarm" if i % 2 else "keep"
+            one = Decision(model="loan", kind=kind, seq=i, because=f"reason {i}", basis={"i": i})
+            ledger.record(conn, one, NOW)
+    engine.dispose()
+
+
+def test_models_are_listed_with_who_answers(api: httpx.Client) -> None:
+    told = api.get("/models").json()
+
+    assert told["default"] == "loan"
+    assert [(m["model"], m["pointers"]["champion"]) for m in told["models"]] == [
+        ("loan", 1),
+        ("price", 1),
+    ]
+
+
+def test_a_model_tells_its_versions_and_its_champion(
+    api: httpx.Client, register: Callable[..., int]
+) -> None:
+    register(9.0)
+
+    told = api.get("/models/loan").json()
+
+    assert told == api.get("/model-status").json()
+    assert told["champion"] == 1
+    assert [v["version"] for v in told["versions"]] == [2, 1]
+    assert api.get("/models/loan/versions/2").json()["manifest"] == {"slope": 9.0}
+
+
+def test_pages_of_decisions_hold_each_decision_once_the_newest_first(
+    api: httpx.Client, project: Project
+) -> None:
+    decide(project, 7)
+    seen: list[int] = []
+    url = "/decisions?limit=3"
+    while True:
+        page = api.get(url).json()
+        seen += [d["n"] for d in page["decisions"]]
+        if page["next_before"] is None:
+            break
+        url = f"/decisions?limit=3&before={page['next_before']}"
+
+    assert seen == [7, 6, 5, 4, 3, 2, 1]
+    one = api.get("/decisions/3").json()
+    assert (one["because"], one["basis"]) == ("reason 2", {"i": 2})
+    alarms = api.get("/decisions", params={"kind": "alarm"}).json()["decisions"]
+    assert [d["n"] for d in alarms] == [6, 4, 2]
+
+
+def test_a_prediction_tells_what_was_answered_by_whom_and_the_truth(api: httpx.Client) -> None:
+    row = {"features": {"age": 1.5}, "observation_id": "a/b c"}
+    said = api.post("/predict", json=row).json()["predictions"][0]
+    api.post("/labels", json={"labels": [{"observation_id": "a/b c", "label": "no"}]})
+
+    told = api.get("/predictions/a%2Fb%20c").json()
+
+    assert told["features"] == {"age": 1.5, "debt": None}
+    assert told["version"] == 1
+    assert told["sha256"] == api.get("/models/loan/versions/1").json()["sha256"]
+    assert {"observation_id": "a/b c", **told["answer"]} == said
+    assert [t["label"] for t in told["labels"]] == ["no"]
+
+
+def test_the_description_holds_every_route_with_an_example_of_each_body(project: Project) -> None:
+    app = main.create(project)
+
+    document = app.openapi()
+
+    posts = [item["post"] for item in document["paths"].values() if "post" in item]
+    assert len(posts) == 5
+    for post in posts:
+        content = post["requestBody"]["content"]["application/json"]
+        assert content["example"]
+        name = content["schema"]["$ref"].rsplit("/", 1)[1]
+        assert name in document["components"]["schemas"]
+        assert {"200", "401", "403", "413", "422", "503"} <= post["responses"].keys()
+    assert document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"][
+        "example"
+    ]["features"].keys() == {"age", "debt"}
+
+
+def test_the_example_of_the_description_is_answered(api: httpx.Client, project: Project) -> None:
+    paths = main.create(project).openapi()["paths"]
+    for path in ("/predict", "/labels", "/generate"):
+        example = paths[path]["post"]["requestBody"]["content"]["application/json"]["example"]
+
+        assert api.post(path, json=example).status_code == 200, path
