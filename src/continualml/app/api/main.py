@@ -51,14 +51,15 @@ def create(project: Project) -> FastAPI:
     )
     app.state.project = project
     predict = Predict()
-    for path, endpoint in (
+    plain = (
         ("/predict", predict),
         ("/models/{model}/predict", predict),
         ("/labels", labels),
         ("/feedback", labels),
         ("/generate", Generate()),
-    ):
-        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
+    )
+    # Before FastAPI's own: routes are tried one after the other, and these are the busy ones.
+    app.router.routes[:0] = [Route(path, endpoint, methods=["POST"]) for path, endpoint in plain]
     app.include_router(reading.router)
     app.add_api_route("/livez", livez, summary="The process turns; open to all")
     app.add_api_route("/readyz", readyz, summary="A warmed champion and a writable log; open")
@@ -126,6 +127,7 @@ def serve(project: Project) -> int:
         http="httptools",
         ws="none",
         access_log=False,
+        proxy_headers=False,
         log_level="warning",
         server_header=False,
         date_header=False,
