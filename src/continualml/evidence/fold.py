@@ -39,7 +39,7 @@ class Questions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Evidence up to ``seq``; the open block has ``rows`` rows and began at ``first``."""
+    """Evidence up to ``seq``; the open block has ``rows`` rows and began at ``first`` (0: none)."""
 
     seq: int
     rows: int
@@ -68,7 +68,7 @@ def untouched(questions: Questions, *, seq: int) -> Evidence:
     return Evidence(
         seq=seq,
         rows=0,
-        first=seq + 1,
+        first=0,
         alarm=loss.untouched(questions.alarm),
         alarm_sum=0.0,
         gates=(gate.untouched(block),) * n,
@@ -116,51 +116,99 @@ def step(
     """
     _check(questions, seq, watched, difference)
     start = int(np.searchsorted(seq, state.seq, side="right"))
-    block, proof, bound = questions.alarm.block, questions.proof, questions.alarm.threshold
-    at, rows, first = state.seq, state.rows, state.first
-    alarm, alarm_sum, gates, sums = state.alarm, state.alarm_sum, state.gates, list(state.sums)
-    crossing = None
-    for at, x, row in zip(
-        seq[start:].tolist(), watched[start:].tolist(), difference[start:].tolist(), strict=True
-    ):
-        first = first if rows else at
-        alarm_sum += x
-        sums = [s + d for s, d in zip(sums, row, strict=True)]
-        rows += 1
-        if rows < block:
-            continue
-        alarm = loss.bet(questions.alarm, alarm, alarm_sum / block, first=first)
-        gates = tuple(
-            [gate.bet(g, s) if p else g for g, s, p in zip(gates, sums, present, strict=True)]
-        )
-        alarm_sum, sums, rows = 0.0, [0.0] * len(sums), 0
-        crossing = _crossing(at, alarm, gates, bound=bound, proof=proof)
-        if crossing:
-            break
-    now = Evidence(
-        seq=at,
+    new = np.column_stack((watched, difference))[start:]
+    if not len(new):
+        return state, None
+    seq, block = seq[start:], questions.alarm.block
+    totals, rest = _block_sums(new, np.array([state.alarm_sum, *state.sums]), state.rows, block)
+    last = np.arange(len(totals)) * block + (block - state.rows - 1)  # each block's last row
+    first = np.concatenate(([state.first if state.rows else seq[0]], seq[last[:-1] + 1]))
+    here = [i for i, there in enumerate(present) if there]
+    alarm = loss.bet(questions.alarm, state.alarm, totals[:, 0] / block, first[: len(totals)])
+    path = gate.bet(tuple(state.gates[i] for i in here), totals[:, 1:][:, here])
+    crossing, block_at = _first_crossing(questions, seq[last], alarm, path, here)
+    after = _after(state, alarm, path, here, block_at)
+    if crossing:
+        return replace(
+            after, seq=crossing.seq, rows=0, first=0, alarm_sum=0.0, sums=_none(state)
+        ), crossing
+    rows = (state.rows + len(seq)) % block
+    return replace(
+        after,
+        seq=int(seq[-1]),
         rows=rows,
-        first=first,
-        alarm=alarm,
-        alarm_sum=alarm_sum,
-        gates=gates,
-        sums=tuple(sums),
+        first=_open_since(state, seq, last, rows),
+        alarm_sum=float(rest[0]),
+        sums=tuple(rest[1:].tolist()),
+    ), None
+
+
+def _block_sums(
+    new: NDArray[np.float64], begun: NDArray[np.float64], rows: int, block: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum columns over whole blocks, row by row, going on from the sums of the open block.
+
+    Returns
+    -------
+    (n, columns) sums of the blocks that are full now, and those of the block left open.
+    """
+    head = min(block - rows, len(new))
+    # Seeded, not added afterwards: s + cumsum(x) rounds differently for every way to cut x.
+    opened = np.cumsum(np.vstack((begun, new[:head])), axis=0)[-1]
+    if rows + head < block:
+        return np.empty((0, new.shape[1])), opened
+    full = (len(new) - head) // block
+    middle = new[head : head + full * block].reshape(full, block, new.shape[1])
+    sums = np.cumsum(middle, axis=1)[:, -1] if full else np.empty((0, new.shape[1]))
+    tail = new[head + full * block :]
+    rest = np.cumsum(tail, axis=0)[-1] if len(tail) else np.zeros(new.shape[1])
+    return np.vstack((opened, sums)), rest
+
+
+def _first_crossing(
+    questions: Questions,
+    ends: NDArray[np.int64],
+    alarm: loss.LossPath,
+    path: gate.GatePath,
+    here: list[int],
+) -> tuple[Crossing | None, int]:
+    """Find the first block after which a threshold is reached, and its place; else the last."""
+    bound, proof = questions.alarm.threshold, questions.proof
+    # A mean reaches a threshold only where one bet does; the exact mean is taken there alone.
+    maybe = (alarm.wealth.max(axis=1) >= bound) | (
+        path.wealth.max(axis=(1, 2), initial=0.0) >= proof
     )
-    return now, crossing
+    for t in np.flatnonzero(maybe).tolist():
+        value = {i: path.at(t, k).value for k, i in enumerate(here)}
+        proven = sorted((i for i, v in value.items() if v >= proof), key=lambda i: -value[i])
+        alarmed = alarm.at(t).value >= bound
+        if alarmed or proven:
+            return Crossing(seq=int(ends[t]), alarmed=alarmed, proven=tuple(proven)), t
+    return None, len(ends) - 1
 
 
-def _crossing(
-    at: int,
-    alarm: loss.LossEvidence,
-    gates: tuple[gate.GateEvidence, ...],
-    *,
-    bound: float,
-    proof: float,
-) -> Crossing | None:
-    value = [g.value for g in gates]
-    proven = sorted((i for i, v in enumerate(value) if v >= proof), key=lambda i: -value[i])
-    alarmed = alarm.value >= bound
-    return Crossing(seq=at, alarmed=alarmed, proven=tuple(proven)) if alarmed or proven else None
+def _after(
+    state: Evidence, alarm: loss.LossPath, path: gate.GatePath, here: list[int], block_at: int
+) -> Evidence:
+    if block_at < 0:
+        return state
+    gates = list(state.gates)
+    for k, i in enumerate(here):
+        gates[i] = path.at(block_at, k)
+    return replace(state, alarm=alarm.at(block_at), gates=tuple(gates))
+
+
+def _open_since(state: Evidence, seq: NDArray[np.int64], last: NDArray[np.int64], rows: int) -> int:
+    """Return the number of the open block's first row; 0 when none is open."""
+    if not rows:
+        return 0
+    if not len(last):
+        return state.first if state.rows else int(seq[0])
+    return int(seq[last[-1] + 1])
+
+
+def _none(state: Evidence) -> tuple[float, ...]:
+    return (0.0,) * len(state.sums)
 
 
 def _check(

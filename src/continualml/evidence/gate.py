@@ -3,12 +3,15 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 BETS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
 _FORGETTING = 0.98
 _START_BLOCKS = 4.0
 # A typical difference of two losses on one row; it only sets the scale of the first few blocks.
 _START_DIFFERENCE = 0.1
-_LARGEST = 1e300
+LARGEST = 1e300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,23 +40,57 @@ def untouched(block: int) -> GateEvidence:
     )
 
 
-def bet(state: GateEvidence, total: float) -> GateEvidence:
-    """Bet on one block, whose loss differences (champion - challenger) sum to ``total``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatePath:
+    """Evidence of j challengers after each of n blocks.
+
+    ``wealth`` is (n, j, bets), ``squares`` and ``blocks`` are (n, j).
+    """
+
+    wealth: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    blocks: NDArray[np.float64]
+
+    def at(self, block: int, challenger: int) -> GateEvidence:
+        """Evidence of one challenger after one block."""
+        return GateEvidence(
+            wealth=tuple(np.minimum(self.wealth[block, challenger], LARGEST).tolist()),
+            squares=float(self.squares[block, challenger]),
+            blocks=float(self.blocks[block, challenger]),
+        )
+
+
+def bet(states: tuple[GateEvidence, ...], totals: NDArray[np.float64]) -> GatePath:
+    """Bet on n blocks, one after the other, for j challengers.
+
+    Parameters
+    ----------
+    totals
+        (n, j) sums of each block's loss differences (champion - challenger).
 
     Notes
     -----
-    The sum is clipped at twice the root mean square of the *earlier* blocks, so that the scale is
+    A sum is clipped at twice the root mean square of the *earlier* blocks, so that the scale is
     known before the bet. While E[clipped sum | before] <= 0, the statistic minus the number of
     blocks is a supermartingale (Shin, Ramdas and Rinaldo 2023; Waudby-Smith and Ramdas 2024): the
     expected number of blocks until it reaches N is at least N. The claim is about the clipped
-    difference.
+    difference. Only sums, products and roots are taken, one block after the other, so that the
+    result is the same on every machine and for every way to cut the blocks.
     """
-    scale = 2 * math.sqrt(state.squares / state.blocks)
-    x = max(-1.0, min(1.0, total / scale)) if scale > 0 else 0.0
-    return GateEvidence(
-        wealth=tuple(
-            [min((w + 1) * (1 + b * x), _LARGEST) for w, b in zip(state.wealth, BETS, strict=True)]
-        ),
-        squares=state.squares * _FORGETTING + total * total,
-        blocks=state.blocks * _FORGETTING + 1,
-    )
+    n, j = totals.shape
+    moments = np.empty((n + 1, 2, j))
+    moments[0] = [[s.squares for s in states], [s.blocks for s in states]]
+    added = np.stack((totals * totals, np.ones_like(totals)), axis=1)
+    for before, now, new in zip(moments[:-1], moments[1:], added, strict=True):
+        np.multiply(before, _FORGETTING, out=now)
+        np.add(now, new, out=now)
+    scale = 2 * np.sqrt(moments[:-1, 0] / moments[:-1, 1])
+    x = np.divide(totals, scale, out=np.zeros_like(totals), where=scale > 0).clip(-1, 1)
+    gain = 1 + x[:, :, None] * np.array(BETS)
+    wealth = np.empty((n + 1, j, len(BETS)))
+    wealth[0] = np.array([s.wealth for s in states]).reshape(j, len(BETS))
+    with np.errstate(over="ignore"):  # what leaves here is cut off at LARGEST
+        for before, now, factor in zip(wealth[:-1], wealth[1:], gain, strict=True):
+            np.add(before, 1, out=now)
+            np.multiply(now, factor, out=now)
+    return GatePath(wealth=wealth[1:], squares=moments[1:, 0], blocks=moments[1:, 1])

@@ -3,7 +3,11 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from continualml.errors import InputError
+from continualml.evidence.gate import LARGEST
 
 _STAKES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 
@@ -64,11 +68,10 @@ class LossQuestion:
 class LossEvidence:
     """The tuples hold one entry for each bet.
 
-    ``wealth`` is the Shiryaev-Roberts statistic (>= 0), ``excursion`` the log CUSUM, and
-    ``began`` the sequence number at which its present excursion began.
+    ``wealth`` is the Shiryaev-Roberts statistic (>= 0), ``excursion`` the CUSUM as a product,
+    and ``began`` the sequence number at which its present excursion above 1 began.
     """
 
-    bets: tuple[float, ...]
     wealth: tuple[float, ...]
     excursion: tuple[float, ...]
     began: tuple[int, ...]
@@ -85,15 +88,41 @@ class LossEvidence:
         return self.began[strongest]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossPath:
+    """Evidence after each of n blocks: ``wealth``, ``excursion`` and ``began`` are (n, bets)."""
+
+    wealth: NDArray[np.float64]
+    excursion: NDArray[np.float64]
+    began: NDArray[np.int64]
+
+    def at(self, block: int) -> LossEvidence:
+        """Evidence after one block."""
+        return LossEvidence(
+            wealth=tuple(np.minimum(self.wealth[block], LARGEST).tolist()),
+            excursion=tuple(np.minimum(self.excursion[block], LARGEST).tolist()),
+            began=tuple(self.began[block].tolist()),
+        )
+
+
 def untouched(question: LossQuestion) -> LossEvidence:
     """Evidence before any block."""
-    bets = question.bets()
-    none = (0.0,) * len(bets)
-    return LossEvidence(bets=bets, wealth=none, excursion=none, began=(0,) * len(bets))
+    n = len(question.bets())
+    return LossEvidence(wealth=(0.0,) * n, excursion=(1.0,) * n, began=(0,) * n)
 
 
-def bet(question: LossQuestion, state: LossEvidence, mean: float, *, first: int) -> LossEvidence:
-    """Bet on one block with mean loss ``mean`` in [0, 1], whose first row has the number ``first``.
+def bet(
+    question: LossQuestion,
+    state: LossEvidence,
+    means: NDArray[np.float64],
+    first: NDArray[np.int64],
+) -> LossPath:
+    """Bet on n blocks, one after the other.
+
+    Parameters
+    ----------
+    means, first
+        (n,) each block's mean loss in [0, 1], and the number of its first row.
 
     Notes
     -----
@@ -102,15 +131,17 @@ def bet(question: LossQuestion, state: LossEvidence, mean: float, *, first: int)
     reaches the threshold is at least ``budget`` (Shin, Ramdas and Rinaldo 2023). Who alarms
     begins anew with ``untouched``.
     """
-    excess = mean - question.promised
-    gain = [1 + b * excess for b in state.bets]
-    return LossEvidence(
-        bets=state.bets,
-        wealth=tuple([(w + 1) * g for w, g in zip(state.wealth, gain, strict=True)]),
-        excursion=tuple(
-            [max(e, 0.0) + math.log(g) for e, g in zip(state.excursion, gain, strict=True)]
-        ),
-        began=tuple(
-            [b if e > 0 else first for b, e in zip(state.began, state.excursion, strict=True)]
-        ),
-    )
+    n, bets = len(means), question.bets()
+    gain = 1 + np.outer(means - question.promised, np.array(bets))
+    both = np.empty((n + 1, 2, len(bets)))
+    both[0] = state.wealth, state.excursion
+    least, added = np.array([[0.0], [1.0]]), np.array([[1.0], [0.0]])
+    with np.errstate(over="ignore"):  # what leaves here is cut off at LARGEST
+        for before, now, factor in zip(both[:-1], both[1:], gain, strict=True):
+            np.maximum(before, least, out=now)
+            np.add(now, added, out=now)
+            np.multiply(now, factor, out=now)
+    wealth, excursion = both[:, 0], both[:, 1]
+    starts = np.where(excursion[:-1] <= 1, first[:, None], 0)  # 0: it goes on
+    began = np.maximum.accumulate(np.concatenate((np.array([state.began]), starts)))[1:]
+    return LossPath(wealth=wealth[1:], excursion=excursion[1:], began=began)

@@ -1,1 +1,1 @@
-"""From labelled rows to an artifact, repeatable with a seed; the room of scikit-learn."""
+"""Labelled rows to a checked artifact, repeatable with a seed; brings scikit-learn."""

@@ -1,102 +1,118 @@
-"""One version at work: an ONNX graph with its manifest, answering rows."""
+"""One artifact in memory, answering: the only place that runs a graph."""
 
-import json
+from typing import Any, Final
 
 import numpy as np
-import onnxruntime as ort
+import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from continualml.errors import InputError
 from continualml.model import Model
 from continualml.records import Json, Rows
+from continualml.scoring import artifact as artifacts
 
-MANIFEST_KEY = "continualml"
-NUMERIC, CATEGORICAL, ANSWER = "numeric", "categorical", "answer"
-_WARM_RUNS = 3
+_OUTPUTS: Final = ["answer"]
+_BROKEN: Final = (
+    failures.Fail,
+    failures.InvalidArgument,
+    failures.InvalidGraph,
+    failures.InvalidProtobuf,
+    failures.NoModel,
+    failures.NotImplemented,
+    failures.RuntimeException,
+)
 
 
 class Session:
-    """An artifact loaded: the graph's bytes hold the manifest, so one SHA-256 names both.
-
-    Loading runs nobody's code. One thread for each session, or workers fight over the cores.
+    """A loaded graph with its manifest; answers are a function of the rows alone.
 
     Parameters
     ----------
     artifact
-        The bytes of the ONNX file.
+        The bytes of one artifact; whoever reads them from a disk checks their hash.
 
     Raises
     ------
     InputError
-        If the bytes are no graph of ours.
+        If the bytes are no graph, or not one of ours.
     """
 
     def __init__(self, artifact: bytes) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # with more, workers and sessions fight for the cores
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 3  # what goes wrong comes as an exception
         try:
-            self._session = ort.InferenceSession(
+            self._graph = onnxruntime.InferenceSession(
                 artifact, options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # the runtime's own errors share no public type
-            raise InputError("artifact", expected="an ONNX graph", got=str(error)[:200]) from error
-        said = self._session.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY)
-        if said is None:
-            raise InputError("artifact", expected=f"metadata {MANIFEST_KEY!r}", got=None)
-        self.manifest: Json = json.loads(said)
-        self._inputs = {i.name for i in self._session.get_inputs()}
+        except _BROKEN as error:
+            got = str(error)[:200]
+            raise InputError("artifact", expected="a graph that loads", got=got) from error
+        metadata = self._graph.get_modelmeta().custom_metadata_map
+        self.manifest: Json = artifacts.read_manifest(metadata.get(artifacts.KEY))
+        self._check_shape()
+        self._categorical = "categorical" in {i.name for i in self._graph.get_inputs()}
+        self._numeric = "numeric" in {i.name for i in self._graph.get_inputs()}
 
     def answer(self, rows: Rows) -> NDArray[np.float64]:
-        """Answer rows: (n, width) probabilities in the order of the classes, or values."""
-        feed: dict[str, object] = {}
-        if NUMERIC in self._inputs:
-            feed[NUMERIC] = rows.numeric.astype(np.float32)
-        if CATEGORICAL in self._inputs:
-            feed[CATEGORICAL] = rows.categorical
-        answer: NDArray[np.float64] = self._session.run([ANSWER], feed)[0].astype(np.float64)
+        """Answer each row.
+
+        Returns
+        -------
+        (n, width) probabilities in the order of the classes, or values; all finite.
+
+        Raises
+        ------
+        InputError
+            If the rows have other columns than the graph, or an answer is not finite.
+        """
+        feed: dict[str, NDArray[Any]] = {}
+        if self._numeric:
+            feed["numeric"] = rows.numeric.astype(np.float32)
+        if self._categorical:
+            feed["categorical"] = rows.categorical
+        try:
+            (said,) = self._graph.run(_OUTPUTS, feed)
+        except failures.InvalidArgument as error:
+            got = (rows.numeric.shape, rows.categorical.shape)
+            raise InputError("rows", expected="the columns of the schema", got=got) from error
+        answer: NDArray[np.float64] = said.astype(np.float64)
+        if not np.isfinite(answer).all():
+            row = int(np.flatnonzero(~np.isfinite(answer).all(axis=1))[0])
+            raise InputError(
+                f"instances[{row}]",
+                expected="features that this version has a finite answer for",
+                got=answer[row].tolist(),
+            )
         return answer
 
-    def fits(self, model: Model) -> None:
-        """Refuse a version that was made for another schema.
-
-        Raises
-        ------
-        InputError
-            Naming what differs.
-        """
-        for key, expected in schema(model).items():
-            if (got := self.manifest.get(key)) != expected:
-                raise InputError(f"artifact.{key}", expected=repr(expected), got=got)
-
     def warm(self) -> None:
-        """Run a few rows, so that the first real one does not pay for the runtime's first run.
+        """Answer twice with nothing known, so that the first client does not wait."""
+        columns = self.manifest["schema"]["features"]
+        n_numeric = sum(column["kind"] == "numeric" for column in columns)
+        categorical = np.full((1, len(columns) - n_numeric), "", dtype=object)
+        rows = Rows(numeric=np.full((1, n_numeric), np.nan), categorical=categorical)
+        for _ in range(2):
+            self.answer(rows)
+
+    def fits(self, model: Model) -> None:
+        """Refuse to answer for a model whose schema is not the one it was trained for.
 
         Raises
         ------
         InputError
-            If it does not answer a row with finite numbers.
+            Names the first part of the schema that differs.
         """
-        kinds = [f["kind"] for f in self.manifest["features"]]
-        k, width = kinds.count("numeric"), len(self.manifest["classes"]) or 1
-        rows = Rows(
-            numeric=np.zeros((1, k)),
-            categorical=np.full((1, len(kinds) - k), "", dtype=object),
-        )
-        for _ in range(_WARM_RUNS):
-            answer = self.answer(rows)
-            if answer.shape != (1, width) or not np.isfinite(answer).all():
-                raise InputError(
-                    "artifact", expected=f"{width} finite numbers a row", got=answer.tolist()
-                )
+        artifacts.check(self.manifest, model)
 
-
-def schema(model: Model) -> Json:
-    """Return what an artifact must agree on with its model."""
-    return {
-        "kind": model.kind,
-        "target": model.target,
-        "classes": list(model.classes),
-        "features": [{"name": f.name, "kind": f.kind} for f in model.features],
-    }
+    def _check_shape(self) -> None:
+        takes = {i.name: i.type for i in self._graph.get_inputs()}
+        gives = {o.name: o.type for o in self._graph.get_outputs()}
+        for where, wanted, got in (
+            ("inputs", {"numeric": "tensor(float)", "categorical": "tensor(string)"}, takes),
+            ("outputs", {"answer": "tensor(float)"}, gives),
+        ):
+            if not got or not got.items() <= wanted.items():
+                raise InputError(f"artifact.{where}", expected=str(wanted), got=got)

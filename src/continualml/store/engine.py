@@ -1,12 +1,22 @@
 """Opens the store and its transactions; the only place that knows which database it is."""
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Engine,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    inspect,
+    text,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -20,6 +30,12 @@ HEAD = "0001"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 0x636F6E74
 _BUSY_MS = 10_000
+_TAKE = (
+    sequence.update()
+    .where(sequence.c.id == 1)
+    .values(next=sequence.c.next + bindparam("n"))
+    .returning(sequence.c.next)
+)
 _FULL = ("full", "disk i/o", "readonly", "unable to open", "locked")
 
 
@@ -90,13 +106,35 @@ def write(engine: Engine) -> Iterator[Connection]:
 
 def take_numbers(conn: Connection, n: int) -> int:
     """Take ``n`` consecutive numbers of the log and return the first of them."""
-    following = conn.execute(
-        sequence.update()
-        .where(sequence.c.id == 1)
-        .values(next=sequence.c.next + n)
-        .returning(sequence.c.next)
-    ).scalar_one()
+    following = conn.execute(_TAKE, {"n": n}).scalar_one()
     return int(following) - n
+
+
+def insert_rows(conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert many rows with the driver's own statement: the hot path pays for no compilation.
+
+    Raises
+    ------
+    IntegrityError
+        If a row with the same key is there; the transaction is of no use then.
+    """
+    statement, order = _statement(conn.dialect.name, table, conn.dialect)
+    if order is None:
+        conn.exec_driver_sql(statement, list(rows))
+    else:
+        conn.exec_driver_sql(statement, [tuple(map(r.__getitem__, order)) for r in rows])
+
+
+_statements: dict[tuple[str, str], tuple[str, tuple[str, ...] | None]] = {}
+
+
+def _statement(name: str, table: Table, dialect: Dialect) -> tuple[str, tuple[str, ...] | None]:
+    key = (name, table.name)
+    if key not in _statements:
+        compiled = table.insert().compile(dialect=dialect)
+        order = getattr(compiled, "positiontup", None)
+        _statements[key] = (str(compiled), tuple(order) if order else None)
+    return _statements[key]
 
 
 def _set_up_sqlite(connection: "DBAPIConnection", _record: Any) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from continualml.model import Model
 from continualml.records import LabelVerdict, Outcome, Scored, Trained, TrainingFailed
-from continualml.store.engine import take_numbers
+from continualml.store.engine import insert_rows, take_numbers
 from continualml.store.tables import labels, observations, outcomes
 
 _KINDS: dict[str, type[Outcome]] = {
@@ -73,10 +73,21 @@ def append_observations(conn: Connection, rows: Sequence[Observed]) -> list[Obse
         if key not in there:
             there[key] = r
             fresh.append(r)
-    if fresh:
-        first = take_numbers(conn, len(fresh))
-        conn.execute(insert(observations), [_row(r, first + i) for i, r in enumerate(fresh)])
+    append_new(conn, fresh)
     return result
+
+
+def append_new(conn: Connection, rows: Sequence[Observed]) -> None:
+    """Append rows that are believed to be new.
+
+    Raises
+    ------
+    IntegrityError
+        If one is not; the transaction is of no use then.
+    """
+    if rows:
+        first = take_numbers(conn, len(rows))
+        insert_rows(conn, observations, [_row(r, first + i) for i, r in enumerate(rows)])
 
 
 def recorded(conn: Connection, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Observed]:
