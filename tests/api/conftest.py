@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 
 from continualml.app.api import main
 from continualml.model import Feature, Model
-from continualml.scoring.session import schema
+from continualml.scoring.artifact import FORMAT, schema
 from continualml.settings import Project, Settings, environment
 from continualml.store import artifacts, pointers, tokens
 from continualml.store.engine import open_store, write
@@ -90,7 +90,9 @@ def graph(model: Model, slope: float) -> bytes:
         ],
     )
     proto = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    helper.set_model_props(proto, {"continualml": json.dumps(schema(model))})
+    helper.set_model_props(
+        proto, {"continualml": json.dumps({"format": FORMAT, "schema": schema(model)})}
+    )
     data: bytes = onnx.ModelProto.SerializeToString(proto)
     return data
 

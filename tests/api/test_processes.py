@@ -191,9 +191,12 @@ def test_a_full_disk_is_503_and_it_recovers_by_itself(
         label = {"observation_id": "x", "label": "yes"}
         full.append(client.post("/labels", json={"labels": [label]}))
         alive = client.get("/livez")
+        until(lambda: client.get("/readyz").status_code == 503)
+        health = client.get("/health")
         after = logged_seq(project)
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, free)
         healed = client.post("/predict", json={"instances": rows})
+        until(lambda: client.get("/readyz").status_code == 200)
 
     assert first.status_code == healed.status_code == 200
     assert [a.status_code for a in full] == [503] * 4
@@ -201,6 +204,8 @@ def test_a_full_disk_is_503_and_it_recovers_by_itself(
         assert answer.headers["retry-after"] == "1"
         assert answer.json()["type"] == "urn:continualml:problem:store-unavailable"
     assert alive.status_code == 200
+    assert health.status_code == 503
+    assert health.json()["components"]["store"]["status"] == "down"
     assert after == before
     ids = [p["observation_id"] for a in (first, healed) for p in a.json()["predictions"]]
     assert len(logged(project, ids)) == 200
@@ -269,6 +274,13 @@ def test_it_does_not_start_on_an_unsafe_token_file(project: Project) -> None:
     assert run.returncode == 2
     assert b"admin.token" in run.stderr
     assert b"Traceback" not in run.stderr
+
+
+def until(holds: Callable[[], bool], most_s: float = 6.0) -> None:
+    end = time.monotonic() + most_s
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def logged_seq(project: Project) -> int:

@@ -1,6 +1,5 @@
 """One ONNX graph of a whole fitted pipeline, compared with it before anyone may use it."""
 
-import json
 import logging
 from typing import Any
 
@@ -14,12 +13,13 @@ from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from continualml.learning.learners import LearningError
 from continualml.model import Model
 from continualml.records import Json
-from continualml.scoring.session import ANSWER, CATEGORICAL, MANIFEST_KEY, NUMERIC
+from continualml.scoring.artifact import KEY, write_manifest
 
 _OPSET = {"": 18, "ai.onnx.ml": 3}
 _IR = 9
 # Without a name of its own the converter draws one at random, and no hash would repeat.
 _GRAPH = "continualml"
+NUMERIC, CATEGORICAL, ANSWER = "numeric", "categorical", "answer"
 
 
 def to_onnx(model: Model, pipeline: Any, classes: list[int], manifest: Json) -> bytes:
@@ -54,7 +54,7 @@ def to_onnx(model: Model, pipeline: Any, classes: list[int], manifest: Json) -> 
     _name_the_answer(model, graph, source, classes)
     graph.ir_version = _IR
     entry = graph.metadata_props.add()
-    entry.key, entry.value = MANIFEST_KEY, json.dumps(manifest, sort_keys=True)
+    entry.key, entry.value = KEY, write_manifest(manifest)
     return bytes(graph.SerializeToString(deterministic=True))
 
 

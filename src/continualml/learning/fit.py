@@ -1,6 +1,5 @@
 """One fit: labelled rows -> pipeline -> graph, checked against each other -> artifact."""
 
-import hashlib
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +16,8 @@ from continualml.learning.learners import LearningError, make
 from continualml.learning.pipeline import preparation
 from continualml.model import Learner, Model
 from continualml.records import Json, Rows, Window
-from continualml.scoring.session import Session, schema
+from continualml.scoring.artifact import FORMAT, rows_of, schema
+from continualml.scoring.session import Session
 
 __all__ = ["Fitted", "LearningError", "fit"]
 
@@ -96,19 +96,14 @@ def _answer(
 
 
 def _manifest(model: Model, learner: Learner, window: Window, *, seed: int, strategy: str) -> Json:
-    ids = np.sort(window.observation_seq)
     return {
-        **schema(model),
+        "format": FORMAT,
+        "schema": schema(model),
         "model": model.name,
         "strategy": strategy,
         "learner": {"name": learner.name, "parameters": dict(learner.parameters)},
         "seed": seed,
-        "rows": {
-            "n": len(window),
-            "ranges": _ranges(ids),
-            "sha256": hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest(),
-            "through": int(window.seq[-1]),
-        },
+        "rows": {**rows_of(window.observation_seq), "through": int(window.seq[-1])},
         "libraries": _libraries(),
     }
 
@@ -118,11 +113,3 @@ def _libraries() -> dict[str, str]:
     return {
         name: version(name) for name in ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
     }
-
-
-def _ranges(ids: NDArray[np.int64]) -> list[list[int]]:
-    """Write sorted ids as closed ranges."""
-    breaks = np.flatnonzero(np.diff(ids) > 1)
-    first = np.concatenate((ids[:1], ids[breaks + 1]))
-    last = np.concatenate((ids[breaks], ids[-1:]))
-    return [[int(a), int(b)] for a, b in zip(first, last, strict=True)]

@@ -9,7 +9,6 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from continualml.learning.learners import SPLITTING
 from continualml.model import Learner, Model
-from continualml.scoring.session import CATEGORICAL, NUMERIC
 
 
 def preparation(model: Model, learner: Learner) -> Any:
@@ -17,9 +16,9 @@ def preparation(model: Model, learner: Learner) -> Any:
     k, c = len(model.numeric), len(model.categorical)
     parts: list[tuple[str, Any, Any]] = []
     if k:
-        parts.append((NUMERIC, _numeric(learner), slice(0, k)))
+        parts.append(("numeric", _numeric(learner), slice(0, k)))
     if c:
-        parts.append((CATEGORICAL, OneHotEncoder(handle_unknown="ignore"), slice(k, k + c)))
+        parts.append(("categorical", OneHotEncoder(handle_unknown="ignore"), slice(k, k + c)))
     return ColumnTransformer(parts) if c else parts[0][1]
 
 

@@ -20,9 +20,7 @@ _ABSENT: Final = object()
 _INTEGER_DIGITS: Final = 128  # binary; longer ones are shown as infinite
 
 
-def read(
-    model: Model, instances: Sequence[Mapping[str, object]], where: str = "instances"
-) -> Rows:
+def read(model: Model, instances: Sequence[Mapping[str, object]], where: str = "instances") -> Rows:
     """Check each instance against the model's features and pack them.
 
     Parameters
@@ -43,7 +41,7 @@ def read(
     InputError
         Names the first value that is wrong, as ``instances[3].features.age``.
     """
-    if isinstance(instances, str | bytes) or not isinstance(instances, Sequence):
+    if not isinstance(instances, Sequence):
         raise InputError(where, expected="a list of instances", got=_shown(instances))
     if not instances:
         raise InputError(where, expected="one or more instances", got=[])

@@ -16,6 +16,7 @@ from continualml.store.engine import StoreUnavailableError, read
 Status = Literal["ok", "degraded", "down"]
 _PERIODS = 3
 _SCHEDULED = "scheduled-cycle"
+_PROBE = "api-probe"
 
 
 class Health:
@@ -31,6 +32,7 @@ class Health:
         """Look at every component."""
         parts: dict[str, Json] = {"champion": self._champion()}
         try:
+            leases.beat(self._engine, _PROBE)  # a full disk can still be read
             with read(self._engine) as conn:
                 parts["store"] = {"status": "ok", "last_seq": log.last_seq(conn)}
                 parts["loop"] = self._loop(conn)
@@ -43,6 +45,11 @@ class Health:
             status = "down"
         looked_at = datetime.now(UTC).isoformat(timespec="seconds")
         self.now = {"status": status, "looked_at": looked_at, "components": parts}
+
+    @property
+    def writable(self) -> bool:
+        """Whether the store took a row when it was last looked at."""
+        return bool(self.now["components"]["store"]["status"] == "ok")
 
     def _champion(self) -> Json:
         default = self._project.default

@@ -78,6 +78,8 @@ async def readyz(request: Request) -> Json:
     """Answer 200 when predictions can be answered and logged now."""
     serving = serving_of(request.scope)
     champion = serving.champions.of(serving.model(None).name)
+    if not serving.health.writable:
+        raise ProblemError(503, "not-ready", "the log cannot be written; see /health")
     try:
         await asyncio.wait_for(serving.commit.submit([]), _READY_S)
     except (TimeoutError, StoreUnavailableError) as error:

@@ -17,7 +17,7 @@ from continualml.store.group_commit import GroupCommit
 
 _LOOK_S = 0.2
 _TOKENS_S = 0.4
-_HEALTH_S = 5.0
+_HEALTH_S = 2.0
 
 
 @dataclass(slots=True, kw_only=True)
