@@ -80,8 +80,8 @@ def _number(
     if isinstance(value, float | int) and not isinstance(value, bool):
         if -LARGEST <= value <= LARGEST:  # compares integers of any size exactly; false for NaN
             return float(value)
-        within = not math.isfinite(value) if isinstance(value, float) else False
-        expected = "a finite number" if within else f"a number within ±{LARGEST:.2e} (float32)"
+        endless = isinstance(value, float) and not math.isfinite(value)
+        expected = "a finite number" if endless else f"a number within ±{LARGEST:.2e} (float32)"
         raise InputError(f"{where}.{feature.name}", expected=expected, got=_shown(value))
     if value is None and feature.nullable:
         return math.nan
