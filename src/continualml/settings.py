@@ -322,10 +322,10 @@ def _settings(
         line = line_of(path.read_text(encoding="utf-8"), ["settings", unknown[0]])
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(str(path), [f"{path}:{line}: settings.{unknown[0]}: unknown key{hint}"])
-    _take_files()
+    files = _from_files()
     try:
         said = Settings().model_dump(exclude_unset=True)
-        settings = Settings.model_validate({**table, **said, **flags})
+        settings = Settings.model_validate({**table, **files, **said, **flags})
     except PydanticError as error:
         faults = [f"{_variable(e['loc'])}: {e['msg']}, got {_shown(e)}" for e in error.errors()]
         raise ConfigError("environment", faults) from None
@@ -351,16 +351,18 @@ def check_key(key: str) -> None:
         )
 
 
-def _take_files() -> None:
-    """Let NAME_FILE give NAME, as secrets are handed to containers."""
+def _from_files() -> dict[str, str]:
+    """Read NAME from the file that NAME_FILE names, as secrets are handed to containers."""
+    found: dict[str, str] = {}
     for name in ("API_KEY", "DISCORD_WEBHOOK_URL"):
         for variable in (name, f"CONTINUAL_{name}"):
             if file := os.environ.get(f"{variable}_FILE"):
                 try:
-                    os.environ[variable] = Path(file).read_text(encoding="utf-8").strip()
+                    found[name.lower()] = Path(file).read_text(encoding="utf-8").strip()
                 except OSError as error:
                     said = f"{variable}_FILE: {error.strerror}: {file}"
                     raise ConfigError("environment", [said]) from None
+    return found
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:

@@ -5,7 +5,6 @@ from dataclasses import replace
 import msgspec
 import pytest
 from sqlalchemy import delete
-from tests.conftest import Home, demo_table
 
 from continualml import demo
 from continualml.errors import InputError
@@ -17,6 +16,7 @@ from continualml.records import Scored, TrainingFailed
 from continualml.store import leases, ledger, log, pointers, windows
 from continualml.store.engine import read, write
 from continualml.store.tables import snapshots
+from tests.conftest import Home, demo_table
 
 
 def kinds(home: Home) -> list[str]:

@@ -117,7 +117,6 @@ def test_a_secret_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path
     key = load().settings.api_key
     assert key is not None
     assert key.get_secret_value() == "Zk3v9QpL7xWm2TnR5yBc8Hd1"
-    monkeypatch.delenv("API_KEY", raising=False)
     monkeypatch.setenv("API_KEY_FILE", str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match="API_KEY_FILE: No such file"):
         load()
