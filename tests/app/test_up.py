@@ -86,7 +86,7 @@ def test_the_whole_tree_comes_up_turns_under_prefect_and_mirrors_to_mlflow(tmp_p
         stdout=log,
         stderr=subprocess.STDOUT,
         env=os.environ
-        | {"CHECK_INTERVAL_SECONDS": "5"}
+        | {"CHECK_INTERVAL_SECONDS": "12"}
         | {f"CONTINUAL_{n}": str(_free_port()) for n in ("PORT", "PREFECT_PORT", "MLFLOW_PORT")},
     )
     try:
@@ -106,23 +106,34 @@ def _watch_the_tree(tree: subprocess.Popen[bytes], tmp_path: Path) -> None:
     _until(lambda: "Everything runs" in said.read_text("utf-8"), 90, said)
     env = psutil.Process(tree.pid).environ()
     token = (tmp_path / "data/admin.token").read_text("utf-8").strip()
-    api = httpx.Client(
-        base_url=f"http://127.0.0.1:{env['CONTINUAL_PORT']}",
-        headers={"Authorization": f"Bearer {token}"},
-        trust_env=False,
-    )
-    prefect = httpx.Client(
-        base_url=f"http://127.0.0.1:{env['CONTINUAL_PREFECT_PORT']}/api", trust_env=False
-    )
+    with (
+        httpx.Client(
+            base_url=f"http://127.0.0.1:{env['CONTINUAL_PORT']}",
+            headers={"Authorization": f"Bearer {token}"},
+            trust_env=False,
+        ) as api,
+        httpx.Client(
+            base_url=f"http://127.0.0.1:{env['CONTINUAL_PREFECT_PORT']}/api", trust_env=False
+        ) as prefect,
+    ):
+        _watch_the_shells(tree, api, prefect, said)
 
+
+def _watch_the_shells(
+    tree: subprocess.Popen[bytes], api: httpx.Client, prefect: httpx.Client, said: Path
+) -> None:
     def scheduled_runs() -> int:
         body = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}, "limit": 50}
         runs = prefect.post("/flow_runs/filter", json=body).raise_for_status().json()
         return sum(1 for r in runs if r["auto_scheduled"])
 
-    _until(lambda: scheduled_runs() >= 1, 60, said)
-    tasks = prefect.post("/task_runs/filter", json={"limit": 50}).json()
-    assert {"check", "decide"} <= {t["name"].rsplit("-", 1)[0] for t in tasks}
+    _until(lambda: scheduled_runs() >= 1, 90, said)
+
+    def verbs_are_visible() -> bool:
+        tasks = prefect.post("/task_runs/filter", json={"limit": 200}).raise_for_status().json()
+        return {"check", "decide"} <= {t["name"].rsplit("-", 1)[0] for t in tasks}
+
+    _until(verbs_are_visible, 60, said)
 
     def mirrored() -> bool:
         part = api.get("/health").json()["components"]["mlflow"]
