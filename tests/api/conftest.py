@@ -1,6 +1,5 @@
 """A project with two models, versions made by hand, and real servers in a thread or a process."""
 
-import json
 import os
 import signal
 import socket
@@ -21,7 +20,7 @@ from onnx import TensorProto, helper
 
 from continualml.app.api import main
 from continualml.model import Feature, Model
-from continualml.scoring.artifact import FORMAT, schema
+from continualml.scoring.artifact import FORMAT, KEY, schema, write_manifest
 from continualml.settings import Project, Settings, environment
 from continualml.store import artifacts, pointers, tokens
 from continualml.store.engine import open_store, write
@@ -90,9 +89,8 @@ def graph(model: Model, slope: float) -> bytes:
         ],
     )
     proto = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    helper.set_model_props(
-        proto, {"continualml": json.dumps({"format": FORMAT, "schema": schema(model)})}
-    )
+    manifest = write_manifest({"format": FORMAT, "schema": schema(model)})
+    helper.set_model_props(proto, {KEY: manifest})
     data: bytes = onnx.ModelProto.SerializeToString(proto)
     return data
 

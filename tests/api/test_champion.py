@@ -11,7 +11,7 @@ from continualml.store.engine import open_store, read
 if TYPE_CHECKING:
     from continualml.model import Model
 
-ROW = {"features": {"age": 1.0}}
+ROW = {"features": {"age": 1.0, "debt": None}}
 
 
 def until(holds: Callable[[], bool], most_s: float = 5.0) -> None:

@@ -15,7 +15,7 @@ def labelled(api: httpx.Client, *labels: tuple[str, object, int]) -> list[tuple[
 
 
 def observe(api: httpx.Client, *ids: str) -> None:
-    rows = [{"features": {"age": 1.0}, "observation_id": i} for i in ids]
+    rows = [{"features": {"age": 1.0, "debt": None}, "observation_id": i} for i in ids]
     assert api.post("/predict", json={"instances": rows}).status_code == 200
 
 

@@ -1,6 +1,7 @@
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -136,83 +137,75 @@ def test_minus_zero_and_zero_are_the_same_feature(api: httpx.Client) -> None:
         assert api.post("/predict", content=body).status_code == 200
 
 
-def test_a_missing_value_is_taken_where_the_schema_allows_one(api: httpx.Client) -> None:
-    for features in ({"age": 1.0, "debt": None}, {"age": 1.0}):
-        body = {"features": features, "observation_id": "m"}  # left out and null are one
-        assert api.post("/predict", json=body).status_code == 200
+def test_null_is_taken_where_the_schema_allows_a_missing_value(api: httpx.Client) -> None:
+    body = {"features": {"age": 1.0, "debt": None}, "observation_id": "m"}
+
+    assert api.post("/predict", json=body).status_code == 200
+    assert api.get("/predictions/m").json()["features"] == body["features"]
+
+
+def test_a_row_without_a_finite_answer_fails_alone(api: httpx.Client, project: Project) -> None:
+    def send(size: float) -> int:
+        body = {"features": {"size": size, "city": "x"}}
+        return api.post("/models/price/predict", json=body).status_code
+
+    sizes = [3e38 if i % 4 == 0 else 1.0 for i in range(200)]  # twice 3e38 is no float32
+    with ThreadPoolExecutor(8) as clients:
+        told = list(clients.map(send, sizes))
+
+    assert told == [422 if size > 1 else 200 for size in sizes]
+    assert last_seq(project) == 150
 
 
 LONG = "x" * 1_001
-REFUSED: list[tuple[str, str, str, int, str]] = [
-    # route, body, the field that is named, status, kind
-    ("/predict", '{"features": {"debt": 1}}', "features.age", 422, "invalid-input"),
-    ("/predict", '{"features": {"age": 1, "agee": 1}}', "features.agee", 422, "invalid-input"),
-    ("/predict", '{"features": {"age": null}}', "features.age", 422, "invalid-input"),
-    ("/predict", '{"features": {"age": "forty"}}', "features.age", 422, "invalid-input"),
-    ("/predict", '{"features": {"age": true}}', "features.age", 422, "invalid-input"),
-    ("/predict", '{"features": {"age": [1]}}', "features.age", 422, "invalid-input"),
-    ("/predict", '{"features": {"age": 1e39}}', "features.age", 422, "invalid-input"),
-    ("/predict", '{"features": {"age": -1e39}}', "features.age", 422, "invalid-input"),
-    ("/predict", '{"features": {"age": %s}}' % ("9" * 400), "features.age", 422, "invalid-input"),
-    ("/predict", '{"features": {"age": 1e999}}', "features.*", 422, "invalid-input"),
-    ("/predict", '{"features": {"age": NaN}}', "", 400, "malformed-json"),
-    ("/predict", '{"features": {"age": Infinity}}', "", 400, "malformed-json"),
-    ("/predict", '{"features": {"\\ud800": 1}}', "", 400, "malformed-json"),
-    ("/predict", '{"features": {"ag\\u00e9 🦉": 1}}', "features.agé 🦉", 422, "invalid-input"),
-    ("/predict", "", "", 400, "malformed-json"),
-    ("/predict", "{", "", 400, "malformed-json"),
-    ("/predict", '{"features": {"age": ' + "[" * 9_000, "", 400, "malformed-json"),
-    ("/predict", "[]", "body", 422, "invalid-input"),
-    ("/predict", "{}", "body", 422, "invalid-input"),
-    ("/predict", '{"rows": []}', "body", 422, "invalid-input"),
-    ("/predict", '{"features": {"age": 1}, "instances": []}', "body", 422, "invalid-input"),
-    ("/predict", '{"instances": []}', "instances", 422, "invalid-input"),
-    ("/predict", '{"instances": [3]}', "instances[0]", 422, "invalid-input"),
-    (
-        "/predict",
-        '{"instances": [{"features": {"age": 1}}, {"features": {"age": "x"}}]}',
-        "instances[1].features.age",
-        422,
-        "invalid-input",
+ROW = '{"features": {"age": 1, "debt": 1}}'
+INVALID = [  # body, and the field that is named
+    ('{"features": {"debt": 1}}', "features.age"),
+    ('{"features": {"age": 1}}', "features.debt"),
+    ('{"features": {"age": 1, "debt": 1, "agee": 1}}', "features.agee"),
+    ('{"features": {"age": 1, "debt": 1, "ag\\u00e9 🦉": 1}}', "features.agé 🦉"),
+    ('{"features": {"age": null, "debt": 1}}', "features.age"),
+    ('{"features": {"age": "forty", "debt": 1}}', "features.age"),
+    ('{"features": {"age": true, "debt": 1}}', "features.age"),
+    ('{"features": {"age": [1], "debt": 1}}', "features.age"),
+    ('{"features": {"age": 1e39, "debt": 1}}', "features.age"),
+    ('{"features": {"age": -1e39, "debt": 1}}', "features.age"),
+    (f'{{"features": {{"age": {"9" * 400}, "debt": 1}}}}', "features.age"),
+    ('{"features": {"age": 1e999, "debt": 1}}', "features.*"),
+    ("[]", "body"),
+    ("{}", "body"),
+    ('{"rows": []}', "body"),
+    (ROW[:-1] + ', "instances": []}', "body"),
+    ('{"instances": []}', "instances"),
+    ('{"instances": [3]}', "instances[0]"),
+    (f'{{"instances": [{ROW}, {ROW.replace("1", "{}", 1)}]}}', "instances[1].features.age"),
+    (ROW[:-1] + ', "observation_id": ""}', "observation_id"),
+    (ROW[:-1] + ', "observation_id": 7}', "observation_id"),
+    (ROW[:-1] + ', "observation_id": "a\\u0000"}', "observation_id"),
+    (ROW[:-1] + f', "observation_id": "{LONG}"}}', "observation_id"),
+]
+MALFORMED = [
+    "",
+    "{",
+    '{"features": {"age": NaN, "debt": 1}}',
+    '{"features": {"age": Infinity, "debt": 1}}',
+    '{"features": {"\\ud800": 1}}',
+    '{"features": {"age": ' + "[" * 9_000,
+]
+MANY = ",".join([ROW] * 101)
+REFUSED = [
+    *(("/predict", body, where, 422, "invalid-input") for body, where in INVALID),
+    *(("/predict", body, "", 400, "malformed-json") for body in MALFORMED),
+    *(
+        ("/models/price/predict", body, "features.city", 422, "invalid-input")
+        for body in (
+            '{"features": {"size": 1, "city": 3}}',
+            f'{{"features": {{"size": 1, "city": "{LONG}"}}}}',
+        )
     ),
-    (
-        "/predict",
-        '{"features": {"age": 1}, "observation_id": ""}',
-        "observation_id",
-        422,
-        "invalid-input",
-    ),
-    (
-        "/predict",
-        '{"features": {"age": 1}, "observation_id": "a\\u0000"}',
-        "observation_id",
-        422,
-        "invalid-input",
-    ),
-    (
-        "/predict",
-        f'{{"features": {{"age": 1}}, "observation_id": "{LONG}"}}',
-        "observation_id",
-        422,
-        "invalid-input",
-    ),
-    ("/models/price/predict", '{"features": {"city": 3}}', "features.city", 422, "invalid-input"),
-    (
-        "/models/price/predict",
-        f'{{"features": {{"city": "{LONG}"}}}}',
-        "features.city",
-        422,
-        "invalid-input",
-    ),
-    ("/models/nobody/predict", '{"features": {"age": 1}}', "", 404, "unknown-model"),
-    (
-        "/predict",
-        '{{"instances": [{}]}}'.format(",".join(['{"features": {"age": 1}}'] * 101)),
-        "instances",
-        413,
-        "too-many-rows",
-    ),
-    ("/predict", '{"features": {"age": 1}}' + " " * 50_000, "", 413, "too-large"),
+    ("/models/nobody/predict", ROW, "", 404, "unknown-model"),
+    ("/predict", f'{{"instances": [{MANY}]}}', "instances", 413, "too-many-rows"),
+    ("/predict", ROW + " " * 50_000, "", 413, "too-large"),
 ]
 
 

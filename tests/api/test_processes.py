@@ -84,7 +84,7 @@ class Load:
             while not self._stopped.is_set():
                 age = float(np.float32(rng.normal()))
                 try:
-                    answer = client.post("/predict", json={"features": {"age": age}})
+                    answer = client.post("/predict", json={"features": {"age": age, "debt": None}})
                 except httpx.TransportError as error:
                     self.broken.append(repr(error))
                     return
@@ -180,7 +180,7 @@ def test_a_full_disk_is_503_and_it_recovers_by_itself(
     point: Callable[..., None],
 ) -> None:
     point(register())
-    rows = [{"features": {"age": 1.0}}] * 100
+    rows = [{"features": {"age": 1.0, "debt": None}}] * 100
     with process() as child, client_of(project) as client:
         first = client.post("/predict", json={"instances": rows})
         size = (project.settings.data / "log.sqlite-wal").stat().st_size

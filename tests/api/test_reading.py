@@ -65,7 +65,7 @@ def test_pages_of_decisions_hold_each_decision_once_the_newest_first(
 
 
 def test_a_prediction_tells_what_was_answered_by_whom_and_the_truth(api: httpx.Client) -> None:
-    row = {"features": {"age": 1.5}, "observation_id": "a/b c"}
+    row = {"features": {"age": 1.5, "debt": None}, "observation_id": "a/b c"}
     said = api.post("/predict", json=row).json()["predictions"][0]
     api.post("/labels", json={"labels": [{"observation_id": "a/b c", "label": "no"}]})
 

@@ -54,16 +54,29 @@ class Champion:
         waiting, self._waiting = self._waiting, []
         try:
             together = self.session.answer(_joined([rows for rows, _ in waiting]))
+        except InputError as error:
+            if len(waiting) == 1:
+                _fail(waiting[0][1], error)
+                return
+            for one in waiting:  # somebody's rows have no answer: the others have one
+                self._run_alone(*one)
         except Exception as error:  # noqa: BLE001  handed on to each request that waits
             for _, future in waiting:
+                _fail(future, error)
+        else:
+            at = 0
+            for rows, future in waiting:
                 if not future.done():
-                    future.set_exception(error)
+                    future.set_result(together[at : at + len(rows)])
+                at += len(rows)
+
+    def _run_alone(self, rows: Rows, future: asyncio.Future[NDArray[np.float64]]) -> None:
+        if future.done():
             return
-        at = 0
-        for rows, future in waiting:
-            if not future.done():
-                future.set_result(together[at : at + len(rows)])
-            at += len(rows)
+        try:
+            future.set_result(self.session.answer(rows))
+        except InputError as error:
+            future.set_exception(error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +205,11 @@ class Repeated(threading.Thread):
         self._stopped.set()
         if self.is_alive():
             self.join()
+
+
+def _fail(future: asyncio.Future[NDArray[np.float64]], error: Exception) -> None:
+    if not future.done():  # else its client has gone
+        future.set_exception(error)
 
 
 def _joined(several: list[Rows]) -> Rows:
