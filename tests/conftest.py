@@ -17,7 +17,6 @@ from continualml.loop.training import Trainer
 from continualml.store.engine import open_store, write
 from continualml.store.log import Labelled, Observed, append_labels, append_observations
 
-
 # The same examples each time; the first text ever drawn on a machine builds Unicode tables.
 settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
