@@ -137,6 +137,20 @@ def test_a_training_process_that_hangs_or_dies_is_a_failed_fit(
         trainer.fit(demo.DEMO, Learner(), window, strategy="s", seed=0)
 
 
+def test_a_fit_that_takes_too_much_memory_is_a_failed_fit(home: Home) -> None:
+    with read(home.engine) as conn:
+        window = windows.training(conn, demo.DEMO, through=10_000, newest=300)
+    greedy = Learner(
+        name="sklearn.neural_network.MLPClassifier",
+        parameters=(("hidden_layer_sizes", 200_000_000),),
+    )
+    with (
+        Trainer(Limits(memory_mb=3_000)) as trainer,
+        pytest.raises(TrainingError, match="needs more than 3000 MB"),
+    ):
+        trainer.fit(demo.DEMO, greedy, window, strategy="s", seed=0)
+
+
 def test_one_class_and_an_unknown_learner_are_failed_fits_that_say_so(home: Home) -> None:
     with read(home.engine) as conn:
         window = windows.training(conn, demo.DEMO, through=10_000, newest=300)

@@ -3,12 +3,12 @@
 import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     Connection,
-    Dialect,
     Engine,
     Table,
     bindparam,
@@ -30,6 +30,7 @@ HEAD = "0001"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 0x636F6E74
 _BUSY_MS = 10_000
+_ROWS_AT_ONCE = 64
 _TAKE = (
     sequence.update()
     .where(sequence.c.id == 1)
@@ -111,30 +112,29 @@ def take_numbers(conn: Connection, n: int) -> int:
 
 
 def insert_rows(conn: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert many rows with the driver's own statement: the hot path pays for no compilation.
+    """Insert many rows with few statements of the driver's own, each with many rows.
+
+    A statement with many rows gives the interpreter's lock away once; a row at a time gives it
+    away for each, and waits for the event loop to give it back.
 
     Raises
     ------
     IntegrityError
         If a row with the same key is there; the transaction is of no use then.
     """
-    statement, order = _statement(conn.dialect.name, table, conn.dialect)
-    if order is None:
-        conn.exec_driver_sql(statement, list(rows))
-    else:
-        conn.exec_driver_sql(statement, [tuple(map(r.__getitem__, order)) for r in rows])
+    names = tuple(c.name for c in table.columns)
+    mark = "?" if conn.dialect.paramstyle == "qmark" else "%s"
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        part = rows[start : start + _ROWS_AT_ONCE]
+        values = tuple(row[name] for row in part for name in names)
+        conn.exec_driver_sql(_statement(table.name, names, len(part), mark), values)
 
 
-_statements: dict[tuple[str, str], tuple[str, tuple[str, ...] | None]] = {}
-
-
-def _statement(name: str, table: Table, dialect: Dialect) -> tuple[str, tuple[str, ...] | None]:
-    key = (name, table.name)
-    if key not in _statements:
-        compiled = table.insert().compile(dialect=dialect)
-        order = getattr(compiled, "positiontup", None)
-        _statements[key] = (str(compiled), tuple(order) if order else None)
-    return _statements[key]
+@cache
+def _statement(table: str, names: tuple[str, ...], n: int, mark: str) -> str:
+    row = f"({', '.join([mark] * len(names))})"
+    columns = ", ".join(f'"{name}"' for name in names)
+    return f'INSERT INTO "{table}" ({columns}) VALUES {", ".join([row] * n)}'  # noqa: S608  names of our own tables
 
 
 def _set_up_sqlite(connection: "DBAPIConnection", _record: Any) -> None:
