@@ -63,6 +63,27 @@ def test_what_dies_is_started_again_and_at_the_end_nobody_is_left(tmp_path: Path
     assert pauses[:3] == ["0.5", "1", "2"]
 
 
+def test_what_a_dead_component_left_behind_is_ended_with_it(tmp_path: Path) -> None:
+    leaves = (
+        "import os, subprocess, sys, time; "
+        "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']).pid, "
+        "flush=True); time.sleep(1); os._exit(3)"
+    )
+    watch = (
+        "import sys; from pathlib import Path; from continualml.app.up import Component, Watch; "
+        f"code = {leaves!r}; "
+        "w = Watch((Component(name='c', command=(sys.executable, '-c', code)),), {}, "
+        "Path(sys.argv[1]), print); sys.exit(w.run(lambda: None))"
+    )
+    tree = subprocess.Popen([sys.executable, "-c", watch, str(tmp_path)], stdout=subprocess.DEVNULL)
+    time.sleep(2.5)
+    orphan = int((tmp_path / "c.log").read_text("utf-8").split()[0])
+    left = psutil.pid_exists(orphan) and psutil.Process(orphan).status() != psutil.STATUS_ZOMBIE
+    tree.send_signal(signal.SIGINT)
+    tree.wait(timeout=15)
+    assert not left
+
+
 def test_a_taken_port_gives_way_to_the_next_and_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -215,6 +215,8 @@ class Watch:
         one.started, one.healthy = time.monotonic(), False
 
     def _died(self, one: _Running, code: int) -> None:
+        if one.process is not None:
+            _end_group(one.process.pid)
         one.process = None
         if one.log:
             one.log.close()
@@ -258,6 +260,14 @@ class Watch:
             if one.log:
                 one.log.close()
         self._say("stopped")
+
+
+def _end_group(leader: int) -> None:
+    """End what a dead component left behind: its workers would keep its port."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # it left nobody
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
