@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -89,11 +90,9 @@ def with_server(
     try:
         headers = {"Authorization": f"Bearer {env['API_KEY']}"}
         while True:
-            try:
+            with suppress(httpx.TransportError):  # it does not listen yet
                 if httpx.post(url, json={"features": ROW}, headers=headers).is_success:
                     break
-            except httpx.TransportError:
-                pass
             if child.poll() is not None or time.monotonic() - began > 60:
                 sys.exit(f"{name} did not start")
             time.sleep(0.01)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -88,11 +89,9 @@ def _warm(trainer: Trainer, loop: Loop, project: settings.Project) -> None:
 
 def _until(client: httpx.Client, path: str, status: int) -> None:
     for _ in range(400):
-        try:
+        with suppress(httpx.TransportError):  # it does not listen yet
             if client.get(path).status_code == status:
                 return
-        except httpx.TransportError:
-            pass
         time.sleep(0.02)
     sys.exit(f"{path} did not answer {status}")
 
