@@ -1,4 +1,4 @@
-"""Rows a second through the whole fold: alarm, seven gates, decisions; one core."""
+"""Rows a second through the whole fold: alarms, gates, blend, decisions; one core."""
 
 import json
 import time
@@ -7,7 +7,7 @@ import numpy as np
 
 from continualml import decide
 from continualml.model import Feature, Model, Policy
-from continualml.records import Scored, Trained
+from continualml.records import Merged, Scored, Trained
 
 ROWS, STEP = 100_000, 1_000
 
@@ -32,14 +32,18 @@ def _fold(block: int) -> float:
     for strategy in model.policy.strategies:
         seq += 1
         state, _ = decide.step(model, state, seq, _trained(strategy.name, seq))
+    seq += 1
+    members = tuple((s.name, state.heads[s.name].version) for s in model.policy.strategies)
+    merged = Merged(strategy=decide.BLEND, version=seq, through=100, members=members)
+    state, _ = decide.step(model, state, seq, merged)
     versions = decide.watched(model, state)
     rng = np.random.default_rng(0)
     chunks = [
         Scored(
             versions=versions,
             seq=np.arange(at + 1, at + STEP + 1).astype("<i8").tobytes(),
-            loss=rng.random((STEP, len(versions))).tobytes(),
-            error=np.zeros((STEP, len(versions)), dtype="u1").tobytes(),
+            target=np.zeros(STEP, "<f8").tobytes(),
+            answers=_answers(rng, len(versions)),
         )
         for at in range(100, 100 + ROWS, STEP)
     ]
@@ -50,15 +54,18 @@ def _fold(block: int) -> float:
     return time.perf_counter() - began
 
 
+def _answers(rng: np.random.Generator, versions: int) -> bytes:
+    wrong = rng.random((STEP, versions))
+    return np.stack([1 - wrong, wrong], axis=2).astype("<f4").tobytes()
+
+
 def _trained(strategy: str, version: int) -> Trained:
     return Trained(
         strategy=strategy,
         version=version,
         through=100,
         hold=50,
-        loss=0.5,
-        loss_standard_error=0.01,
-        error_rate=0.5,
+        held={"brier": (0.5, 0.01), "error_rate": (0.5, 0.01), "log_loss": (0.5, 0.01)},
         worse_by=0.0,
         standard_error=0.0,
         predecessor=None,

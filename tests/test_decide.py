@@ -34,11 +34,9 @@ def trained(strategy: str, version: int, through: int, **other: float) -> Traine
         version=version,
         through=through,
         hold=50,
-        loss_standard_error=0.01,
-        error_rate=0.3,
+        held={"brier": (values["loss"], 0.01), "error_rate": (0.3, 0.05), "log_loss": (0.3, 0.05)},
         predecessor=None if values["worse_by"] == 0 else 1,
         seconds=0.1,
-        loss=values["loss"],
         worse_by=values["worse_by"],
         standard_error=values["standard_error"],
     )
@@ -66,11 +64,12 @@ class World:
         loss = np.column_stack(
             [(self.level[v] + noise + self.rng.normal(0, 0.05, rows)).clip(0, 1) for v in versions]
         )
+        wrong = np.sqrt(loss)  # of two classes: the Brier loss is the wrong probability's square
         return Scored(
             versions=versions,
             seq=np.arange(first, first + rows).astype("<i8").tobytes(),
-            loss=loss.tobytes(),
-            error=(loss > 0.5).astype("u1").tobytes(),
+            target=np.ones(rows, "<f8").tobytes(),
+            answers=np.stack([wrong, 1 - wrong], axis=2).astype("<f4").tobytes(),
         )
 
     def go(self, rows: int, *, step: int = 20) -> None:

@@ -428,9 +428,10 @@ def _train(project: Project, source: Path, name: str, rows: int | None) -> str:
     with _loop(project) as loop:
         entry = from_table(loop, name, table)
     decision = entry.decision
+    promised = ", ".join(f"{m} {v:.4f}" for m, v in decision.basis["promised"].items())
     return (
         f"{name}: version {decision.version} is the champion, from {len(table.labels)} rows; "
-        f"promised loss {decision.basis['promised_loss']:.4f}, block {decision.basis['block']}"
+        f"promised: {promised}; block {decision.basis['block']}"
     )
 
 

@@ -6,11 +6,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from continualml.model import Model
+
 # Evidence, decisions and manifests are stored as JSON documents.
 Json = dict[str, Any]
 
 DecisionKind = Literal[
-    "first", "keep", "accept", "refuse", "promote", "follow", "rollback", "alarm"
+    "first", "keep", "accept", "refuse", "promote", "follow", "rollback", "alarm", "policy"
 ]
 LabelVerdict = Literal["accepted", "duplicate", "superseded", "pending", "rejected"]
 
@@ -64,40 +66,52 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """Outcome: losses of several versions on labelled rows, none of which they were trained on.
+    """Outcome: what several versions answer on labelled rows that none of them was trained on.
 
-    ``seq`` is (n,) little-endian int64, ``loss`` (n, len(versions)) float64 and ``error`` the same
-    shape uint8 (1 where the predicted class was wrong), all as bytes, so that a fold reads what
-    was measured and never scores again.
+    ``seq`` is (n,) little-endian int64, ``target`` (n,) float64 as in ``Window``, and ``answers``
+    (n, len(versions), width) float32, the numbers that the graphs gave; all as bytes, so that a
+    fold reads what was answered and never runs a graph.
     """
 
     versions: tuple[int, ...]
     seq: bytes
-    loss: bytes
-    error: bytes
+    target: bytes
+    answers: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
     """Outcome: a strategy was fitted; how it did on the newest rows, which it never saw.
 
-    ``loss`` is the mean on the ``hold`` rows; ``worse_by`` is the mean paired difference to the
-    strategy's previous version and ``standard_error`` that of the mean; both 0.0 without one.
-    ``block`` is set on a first champion: the rows that make one bet from then on.
+    ``held`` has the mean loss in each metric on the ``hold`` rows and the standard error of that
+    mean; ``worse_by`` is the mean paired difference to the strategy's previous version, and
+    ``standard_error`` that of the mean; both 0.0 without one. ``block`` is set on a first
+    champion: the rows that make one bet from then on.
     """
 
     strategy: str
     version: int
     through: int
     hold: int
-    loss: float
-    loss_standard_error: float
-    error_rate: float
+    held: dict[str, tuple[float, float]]
     worse_by: float
     standard_error: float
     predecessor: int | None
     seconds: float
     block: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """Outcome: versions became one graph that answers with their weighted mean.
+
+    ``members`` are (strategy, version), in the order of the graph's weights.
+    """
+
+    strategy: str
+    version: int
+    through: int
+    members: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +123,14 @@ class TrainingFailed:
     because: str
 
 
-Outcome = Scored | Trained | TrainingFailed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """Outcome: from here on this schema and policy are in force."""
+
+    model: Model
+
+
+Outcome = Scored | Trained | Merged | TrainingFailed | Declared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,7 @@ def test_a_users_own_file_becomes_a_served_champion(tmp_path: Path, data: Path) 
     turned = continual("cycle", "--json", "--model", "prices", cwd=tmp_path)
     assert json.loads(turned.stdout)[0]["kind"] in {"keep", "accept"}
     said = json.loads(continual("decisions", "--json", "--kind", "first", cwd=tmp_path).stdout)
-    assert said[0]["basis"]["promised_loss"] > 0
+    assert said[0]["basis"]["promised"]["brier"] > 0
     again = continual("train", data.name, cwd=tmp_path)
     assert again.returncode == cli.CONFIGURATION
     assert "expected a model without a champion" in again.stderr

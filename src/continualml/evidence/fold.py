@@ -1,5 +1,6 @@
 """All running evidence about one champion as one state, fed row by row, betting once a block."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,17 +16,32 @@ class Questions:
 
     Parameters
     ----------
-    alarm
-        The promise to the champion's loss; its block is everybody's block.
+    alarms
+        The promises to the champion's loss, one for each metric, with one budget and one block
+        for all of them; the block is everybody's.
     promotions
         Expected rows, at least, until any challenger that is not better is called better.
     challengers
         How many places for challengers there are; they share the budget, also while empty.
     """
 
-    alarm: loss.LossQuestion
+    alarms: tuple[loss.LossQuestion, ...]
     promotions: float
     challengers: int
+
+    @property
+    def block(self) -> int:
+        """Rows that make one bet."""
+        return self.alarms[0].block
+
+    @property
+    def alarm_threshold(self) -> float:
+        """Mean evidence over the metrics at which it alarms.
+
+        A mean of statistics, each of which minus the number of blocks is a supermartingale, is
+        such a statistic again: watching several metrics costs no second budget.
+        """
+        return self.alarms[0].threshold
 
     @property
     def proof(self) -> float:
@@ -34,7 +50,7 @@ class Questions:
         The sum of all challengers' statistics minus (blocks x challengers) is a supermartingale,
         so holding each against its own budget times their number keeps the budget for all.
         """
-        return self.challengers * self.promotions / self.alarm.block
+        return self.challengers * self.promotions / self.block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +60,20 @@ class Evidence:
     seq: int
     rows: int
     first: int
-    alarm: loss.LossEvidence
-    alarm_sum: float
+    alarms: tuple[loss.LossEvidence, ...]
+    alarm_sums: tuple[float, ...]
     gates: tuple[gate.GateEvidence, ...]
     sums: tuple[float, ...]
+
+    @property
+    def alarm(self) -> float:
+        """Mean evidence over the metrics, to be held against ``alarm_threshold``."""
+        return _mean([a.value for a in self.alarms])
+
+    @property
+    def strongest(self) -> int:
+        """Place of the metric with the most evidence."""
+        return max(range(len(self.alarms)), key=lambda i: self.alarms[i].value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +88,22 @@ class Crossing:
     proven: tuple[int, ...]
 
 
+def forgotten(questions: Questions, state: Evidence, place: int) -> Evidence:
+    """Begin one challenger's evidence anew: what was bet on another is no proof of this one."""
+    gates, sums = list(state.gates), list(state.sums)
+    gates[place], sums[place] = gate.untouched(questions.block), 0.0
+    return replace(state, gates=tuple(gates), sums=tuple(sums))
+
+
 def untouched(questions: Questions, *, seq: int) -> Evidence:
     """Evidence before any row; rows at or below ``seq`` will not count."""
-    block, n = questions.alarm.block, questions.challengers
+    block, n = questions.block, questions.challengers
     return Evidence(
         seq=seq,
         rows=0,
         first=0,
-        alarm=loss.untouched(questions.alarm),
-        alarm_sum=0.0,
+        alarms=tuple(loss.untouched(q) for q in questions.alarms),
+        alarm_sums=(0.0,) * len(questions.alarms),
         gates=(gate.untouched(block),) * n,
         sums=(0.0,) * n,
     )
@@ -78,7 +111,11 @@ def untouched(questions: Questions, *, seq: int) -> Evidence:
 
 def silenced(questions: Questions, state: Evidence) -> Evidence:
     """Begin the alarm's evidence anew, after it has spoken."""
-    return replace(state, alarm=loss.untouched(questions.alarm), alarm_sum=0.0)
+    return replace(
+        state,
+        alarms=tuple(loss.untouched(q) for q in questions.alarms),
+        alarm_sums=(0.0,) * len(questions.alarms),
+    )
 
 
 def step(
@@ -89,6 +126,7 @@ def step(
     difference: NDArray[np.float64],
     *,
     present: tuple[bool, ...],
+    quiet: int = 0,
 ) -> tuple[Evidence, Crossing | None]:
     """Fold labelled rows until one block crosses a threshold, or to the end.
 
@@ -97,11 +135,13 @@ def step(
     seq
         (n,) sequence numbers, strictly increasing; rows at or below ``state.seq`` are skipped.
     watched
-        (n,) the champion's losses in [0, 1] that the promise is about.
+        (n, alarms) the champion's losses in [0, 1] that the promises are about.
     difference
         (n, challengers) loss of the champion - loss of the challenger, in [-1, 1].
     present
         Which places hold a challenger other than the champion; the others do not bet.
+    quiet
+        Rows from here on before which a proof is not heard (cooldown).
 
     Returns
     -------
@@ -119,18 +159,23 @@ def step(
     new = np.column_stack((watched, difference))[start:]
     if not len(new):
         return state, None
-    seq, block = seq[start:], questions.alarm.block
-    totals, rest = _block_sums(new, np.array([state.alarm_sum, *state.sums]), state.rows, block)
+    seq, block, m = seq[start:], questions.block, len(questions.alarms)
+    totals, rest = _block_sums(new, np.array([*state.alarm_sums, *state.sums]), state.rows, block)
     last = np.arange(len(totals)) * block + (block - state.rows - 1)  # each block's last row
     first = np.concatenate(([state.first if state.rows else seq[0]], seq[last[:-1] + 1]))
     here = [i for i, there in enumerate(present) if there]
-    alarm = loss.bet(questions.alarm, state.alarm, totals[:, 0] / block, first[: len(totals)])
-    path = gate.bet(tuple(state.gates[i] for i in here), totals[:, 1:][:, here])
-    crossing, block_at = _first_crossing(questions, seq[last], alarm, path, here)
-    after = _after(state, alarm, path, here, block_at)
+    alarms = [
+        loss.bet(q, a, totals[:, k] / block, first[: len(totals)])
+        for k, (q, a) in enumerate(zip(questions.alarms, state.alarms, strict=True))
+    ]
+    path = gate.bet(tuple(state.gates[i] for i in here), totals[:, m:][:, here])
+    heard = np.arange(1, len(totals) + 1) * block - state.rows > quiet
+    crossing, block_at = _first_crossing(questions, seq[last], alarms, path, here=here, heard=heard)
+    after = _after(state, alarms, path, here, block_at)
     if crossing:
+        none, nobody = (0.0,) * m, (0.0,) * len(state.sums)
         return replace(
-            after, seq=crossing.seq, rows=0, first=0, alarm_sum=0.0, sums=_none(state)
+            after, seq=crossing.seq, rows=0, first=0, alarm_sums=none, sums=nobody
         ), crossing
     rows = (state.rows + len(seq)) % block
     return replace(
@@ -138,8 +183,8 @@ def step(
         seq=int(seq[-1]),
         rows=rows,
         first=_open_since(state, seq, last, rows),
-        alarm_sum=float(rest[0]),
-        sums=tuple(rest[1:].tolist()),
+        alarm_sums=tuple(rest[:m].tolist()),
+        sums=tuple(rest[m:].tolist()),
     ), None
 
 
@@ -168,34 +213,37 @@ def _block_sums(
 def _first_crossing(
     questions: Questions,
     ends: NDArray[np.int64],
-    alarm: loss.LossPath,
+    alarms: list[loss.LossPath],
     path: gate.GatePath,
+    *,
     here: list[int],
+    heard: NDArray[np.bool_],
 ) -> tuple[Crossing | None, int]:
     """Find the first block after which a threshold is reached, and its place; else the last."""
-    bound, proof = questions.alarm.threshold, questions.proof
+    bound, proof = questions.alarm_threshold, questions.proof
     # A mean reaches a threshold only where one bet does; the exact mean is taken there alone.
-    maybe = (alarm.wealth.max(axis=1) >= bound) | (
-        path.wealth.max(axis=(1, 2), initial=0.0) >= proof
-    )
+    highest = np.max([a.wealth.max(axis=1) for a in alarms], axis=0)
+    strongest = path.wealth.max(axis=(1, 2), initial=0.0)
+    maybe = (highest >= bound) | ((strongest >= proof) & heard)
     for t in np.flatnonzero(maybe).tolist():
         value = {i: path.at(t, k).value for k, i in enumerate(here)}
-        proven = sorted((i for i, v in value.items() if v >= proof), key=lambda i: -value[i])
-        alarmed = alarm.at(t).value >= bound
+        there = (i for i, v in value.items() if v >= proof and heard[t])
+        proven = sorted(there, key=lambda i: -value[i])
+        alarmed = _mean([a.at(t).value for a in alarms]) >= bound
         if alarmed or proven:
             return Crossing(seq=int(ends[t]), alarmed=alarmed, proven=tuple(proven)), t
     return None, len(ends) - 1
 
 
 def _after(
-    state: Evidence, alarm: loss.LossPath, path: gate.GatePath, here: list[int], block_at: int
+    state: Evidence, alarms: list[loss.LossPath], path: gate.GatePath, here: list[int], at: int
 ) -> Evidence:
-    if block_at < 0:
+    if at < 0:
         return state
     gates = list(state.gates)
     for k, i in enumerate(here):
-        gates[i] = path.at(block_at, k)
-    return replace(state, alarm=alarm.at(block_at), gates=tuple(gates))
+        gates[i] = path.at(at, k)
+    return replace(state, alarms=tuple(a.at(at) for a in alarms), gates=tuple(gates))
 
 
 def _open_since(state: Evidence, seq: NDArray[np.int64], last: NDArray[np.int64], rows: int) -> int:
@@ -207,8 +255,8 @@ def _open_since(state: Evidence, seq: NDArray[np.int64], last: NDArray[np.int64]
     return int(seq[last[-1] + 1])
 
 
-def _none(state: Evidence) -> tuple[float, ...]:
-    return (0.0,) * len(state.sums)
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
 
 
 def _check(
@@ -217,8 +265,9 @@ def _check(
     watched: NDArray[np.float64],
     difference: NDArray[np.float64],
 ) -> None:
-    if seq.ndim != 1 or seq.shape != watched.shape:
-        raise InputError("watched", expected=f"shape {seq.shape}", got=watched.shape)
+    wanted = (len(seq), len(questions.alarms))
+    if seq.ndim != 1 or watched.shape != wanted:
+        raise InputError("watched", expected=f"shape {wanted}", got=watched.shape)
     if difference.shape != (len(seq), questions.challengers):
         raise InputError(
             "difference",

@@ -32,7 +32,7 @@ def from_table(loop: Loop, name: str, table: Table) -> LedgerEntry:
     """
     model = loop.models[name]
     with read(loop.engine) as conn:
-        if carry_out.standing(conn, model) is not None:
+        if carry_out.known(conn, name).standing is not None:
             raise InputError(
                 f"models.{name}",
                 expected="a model without a champion",

@@ -15,18 +15,17 @@ from sqlalchemy import Engine
 
 from continualml import decide
 from continualml.errors import InputError
-from continualml.loop import carry_out
+from continualml.loop import carry_out, making
 from continualml.loop.training import Trainer
 from continualml.model import Model
-from continualml.records import LedgerEntry, Outcome, Scored, TrainingFailed
-from continualml.store import leases, log, windows
+from continualml.records import Declared, LedgerEntry, Outcome, Scored, TrainingFailed
+from continualml.store import artifacts, leases, log, windows
 from continualml.store.engine import read, write
 
 T = TypeVar("T")
-Fits = carry_out.Fit | TrainingFailed
-Taken = tuple[decide.Standing, tuple[LedgerEntry, ...]]
+Makes = making.Made | TrainingFailed
+Taken = tuple[decide.Known, tuple[LedgerEntry, ...]]
 _LEASE_S = 15.0
-_MOST_ROWS = 2_000
 _FIRST_ROWS = 400
 
 
@@ -74,25 +73,21 @@ class Loop:
     trainer: Trainer
     holder: str
     most_s: float = 25.0
-    _shelf: carry_out.Shelf = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Begin with no version loaded."""
-        self._shelf = carry_out.Shelf(self.artifacts)
+    _shelves: dict[str, carry_out.Shelf] = field(default_factory=dict)
 
     def waiting(self, name: str) -> int:
         """Count the labelled rows that no turn has read; 0 while too few for a first champion."""
         model = self._model(name)
         with read(self.engine) as conn:
-            state = carry_out.standing(conn, model)
-            n = windows.n_joined(conn, model, state.read if state else 0)
-            return n if state or n >= _FIRST_ROWS else 0
+            report = carry_out.report(conn, name)
+            n = windows.n_joined(conn, model, report["read"] if report else 0)
+            return n if report or n >= _FIRST_ROWS else 0
 
     def block(self, name: str) -> int | None:
         """Rows that make one bet; None before the first champion."""
         with read(self.engine) as conn:
-            state = carry_out.standing(conn, self._model(name))
-        return state.block if state else None
+            report = carry_out.report(conn, name)
+        return int(report["block"]) if report else None
 
     def turn(self, name: str, run: Run = plainly) -> Verdict:
         """Turn the loop until nothing waits or the time is up; harmless when done twice.
@@ -120,40 +115,50 @@ class Loop:
             If the model has a champion already, or no version comes of the rows.
         """
         model = self._model(name)
-        order = decide.Order(strategy=carry_out.FIRST, through=through)
+        order = decide.Order(strategy=making.FIRST, through=through)
         with read(self.engine) as conn:
-            if carry_out.standing(conn, model) is not None:
-                raise InputError(
-                    f"models.{name}",
-                    expected="a model without a champion",
-                    got="one with",
-                    remedy="the loop trains the next ones by itself",
-                )
-            fit = carry_out.fitted(conn, self._shelf, self.trainer, model, order, predecessor=None)
-        if isinstance(fit, TrainingFailed):
-            raise InputError(f"models.{name}", expected="rows to learn from", got=fit.because)
-        _, entries = self._take_in(model, None, fit)
+            known = carry_out.known(conn, name)
+        if known.standing is not None:
+            raise InputError(
+                f"models.{name}",
+                expected="a model without a champion",
+                got="one with",
+                remedy="the loop trains the next ones by itself",
+            )
+        new = making.made(self._shelf(model), self.trainer, model, None, order)
+        if isinstance(new, TrainingFailed):
+            raise InputError(f"models.{name}", expected="rows to learn from", got=new.because)
+        known, _ = self._take_in(known, model, Declared(model=model))
+        _, entries = self._take_in(known, model, new)
         return entries[-1]
 
     def _turn(self, model: Model, run: Run) -> Verdict:
         until = time.monotonic() + self.most_s
-        entries: list[LedgerEntry] = []
         with read(self.engine) as conn:
-            state = carry_out.standing(conn, model)
-        if state is None:
+            known = carry_out.known(conn, model.name)
+        if known.standing is None:
             return self._begin(model, run)
-        before = state.rows
-        while time.monotonic() < until:
-            scored = run("check", partial(self._check, model, state))
-            state, some = run("decide", partial(self._decide, model, state, scored))
+        before, entries = known.standing.rows, list[LedgerEntry]()
+        if known.standing.policy != decide.policy_hash(model):
+            known, some = self._take_in(known, model, Declared(model=model))
             entries += some
-            if scored is None and not state.orders:
+        while True:
+            # What was ordered first: which versions meet the next rows must not depend on luck.
+            while _standing(known).orders and time.monotonic() < until:
+                makes = run("train", partial(self._train, known, model, until))
+                known, some = run("promote", partial(self._promote, known, model, makes))
+                entries += some
+            if time.monotonic() >= until:
                 break
-            fits = run("train", partial(self._train, model, state, until))
-            state, some = run("promote", partial(self._promote, model, state, fits))
+            shelf = self._shelf(model)
+            scored = run("check", partial(making.scored, shelf, model, _standing(known)))
+            known, some = run("decide", partial(self._decide, known, model, scored))
             entries += some
+            if scored is None:
+                break
         run("notify", partial(_tell, entries))
-        return _verdict(model, state, entries, state.rows - before)
+        after = _standing(known)
+        return _verdict(model, after, entries, after.rows - before)
 
     def _begin(self, model: Model, run: Run) -> Verdict:
         """Train the first champion once there are rows enough for it."""
@@ -166,59 +171,49 @@ class Loop:
         run("notify", partial(_tell, [entry]))
         return _verdict_of([entry], model, n)
 
-    def _check(self, model: Model, state: decide.Standing) -> Scored | None:
-        """Read the next labelled rows, up to where a refit is due, and score them."""
-        most = min(decide.rows_until_due(model, state) or _MOST_ROWS, _MOST_ROWS)
-        with read(self.engine) as conn:
-            window = windows.joined(conn, model, state.read, limit=most)
-            if not len(window):
-                return None
-            versions = decide.watched(model, state)
-            return carry_out.scored(conn, self._shelf, model, versions, window)
-
-    def _decide(self, model: Model, state: decide.Standing, scored: Scored | None) -> Taken:
+    def _decide(self, known: decide.Known, model: Model, scored: Scored | None) -> Taken:
         """Fold what was scored, and write down what follows from it."""
-        return (state, ()) if scored is None else self._take_in(model, state, scored)
+        return (known, ()) if scored is None else self._take_in(known, model, scored)
 
-    def _train(self, model: Model, state: decide.Standing, until: float) -> list[Fits]:
-        """Fit what was ordered, while there is time; the rest stays ordered."""
-        fits: list[Fits] = []
-        for order in state.orders:
-            if fits and time.monotonic() > until:
+    def _train(self, known: decide.Known, model: Model, until: float) -> list[Makes]:
+        """Carry out what was ordered, while there is time; the rest stays ordered."""
+        # The blend is made of what the fits bring, so it comes when they are through.
+        state = _standing(known)
+        fits = [o for o in state.orders if o.strategy != decide.BLEND]
+        makes: list[Makes] = []
+        for order in fits or state.orders:
+            if makes and time.monotonic() > until:
                 break
-            head = state.heads.get(order.strategy)
-            scheduled = order.strategy != decide.SINCE_ALARM
-            with read(self.engine) as conn:
-                fits.append(
-                    carry_out.fitted(
-                        conn,
-                        self._shelf,
-                        self.trainer,
-                        model,
-                        order,
-                        predecessor=head.version if head and scheduled else None,
-                    )
-                )
-        return fits
+            makes.append(making.made(self._shelf(model), self.trainer, model, state, order))
+        return makes
 
-    def _promote(self, model: Model, state: decide.Standing, fits: list[Fits]) -> Taken:
-        """Take in what came of the fits: accept or refuse each, move the pointers."""
+    def _promote(self, known: decide.Known, model: Model, makes: list[Makes]) -> Taken:
+        """Take in what came of the orders: accept or refuse each, move the pointers."""
         entries: tuple[LedgerEntry, ...] = ()
-        for fit in fits:
-            state, some = self._take_in(model, state, fit)
+        for new in makes:
+            known, some = self._take_in(known, model, new)
             entries += some
-        return state, entries
+        return known, entries
 
-    def _take_in(self, model: Model, state: decide.Standing | None, what: Scored | Fits) -> Taken:
+    def _take_in(self, known: decide.Known, model: Model, what: Outcome | making.Made) -> Taken:
         now = datetime.now(UTC)
         at, recorded_at = now.timestamp(), now.isoformat(timespec="milliseconds")
+        name = model.name
+        if isinstance(what, making.Made):
+            sha256 = artifacts.write(self.artifacts, what.artifact)
+            with write(self.engine) as conn:
+                new = carry_out.register(conn, name, what, sha256, recorded_at)
+                return carry_out.take_in(conn, known, name, new, at=at, recorded_at=recorded_at)
+        ahead = carry_out.decide_ahead(known, what)
         with write(self.engine) as conn:
-            outcome: Outcome
-            if isinstance(what, carry_out.Fit):
-                outcome = carry_out.register(conn, self.artifacts, model, what, recorded_at)
-            else:
-                outcome = what
-            return carry_out.take_in(conn, model, state, outcome, at=at, recorded_at=recorded_at)
+            return carry_out.take_in(
+                conn, known, name, what, at=at, recorded_at=recorded_at, ahead=ahead
+            )
+
+    def _shelf(self, model: Model) -> carry_out.Shelf:
+        if model.name not in self._shelves:
+            self._shelves[model.name] = carry_out.Shelf(self.engine, self.artifacts, model)
+        return self._shelves[model.name]
 
     def _model(self, name: str) -> Model:
         if name not in self.models:
@@ -247,6 +242,12 @@ class Loop:
             leases.release(self.engine, lease, self.holder)
 
 
+def _standing(known: decide.Known) -> decide.Standing:
+    if known.standing is None:
+        raise InputError("standing", expected="a model with a first champion", got=None)
+    return known.standing
+
+
 def _tell(entries: list[LedgerEntry]) -> int:
     """Say each decision that changes something; return how many were said."""
     spoken = [e for e in entries if e.decision.kind != "keep"]
@@ -258,7 +259,7 @@ def _tell(entries: list[LedgerEntry]) -> int:
     return len(spoken)
 
 
-_WEIGHT = ("keep", "accept", "refuse", "alarm", "follow", "first", "promote", "rollback")
+_WEIGHT = ("keep", "accept", "refuse", "policy", "alarm", "follow", "first", "promote", "rollback")
 
 
 def _verdict(

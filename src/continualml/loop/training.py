@@ -26,7 +26,7 @@ class TrainingError(RuntimeError):
     """No artifact came of a fit; says why. Trying again with other rows may help."""
 
 
-class _Request(msgspec.Struct, frozen=True):
+class _Request(msgspec.Struct, frozen=True, tag="fit"):
     """One fit; arrays as bytes, little-endian, row by row."""
 
     model: Model
@@ -38,6 +38,16 @@ class _Request(msgspec.Struct, frozen=True):
     numeric: bytes
     categorical: list[list[str]]
     target: bytes
+
+
+class _Merge(msgspec.Struct, frozen=True, tag="merge"):
+    """Several artifacts to become one; rows on which the result is checked."""
+
+    model: Model
+    strategy: str
+    members: list[tuple[str, int, bytes]]
+    numeric: bytes
+    categorical: list[list[str]]
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -109,10 +119,32 @@ class Trainer:
             categorical=window.rows.categorical.tolist(),
             target=window.target.astype("<f8").tobytes(),
         )
+        return self._told(request)
+
+    def merge(
+        self, model: Model, members: list[tuple[str, int, bytes]], rows: Rows, *, strategy: str
+    ) -> tuple[bytes, Json]:
+        """Merge artifacts, each (strategy, version, bytes), into one that takes their weights.
+
+        Raises
+        ------
+        TrainingError
+            If they do not fit together, the child dies, or it takes longer than it may.
+        """
+        request = _Merge(
+            model=model,
+            strategy=strategy,
+            members=members,
+            numeric=rows.numeric.astype("<f8").tobytes(),
+            categorical=rows.categorical.tolist(),
+        )
+        return self._told(request)
+
+    def _told(self, request: _Request | _Merge) -> tuple[bytes, Json]:
         self.warm()
         try:
             reply = self._ask(msgspec.msgpack.encode(request))
-        except TrainingError:
+        except BaseException:  # an answer that nobody took must not become the next one's
             self.close()
             raise
         if reply.failed is not None:
@@ -169,17 +201,16 @@ class Trainer:
 
 def serve(source: IO[bytes], sink: IO[bytes], *, memory_mb: int) -> None:
     """Child's side: fit what is asked for until the parent closes the pipe."""
-    # Imported here: only the child may carry scikit-learn.
-    from continualml.learning.fit import LearningError, fit  # noqa: PLC0415
+    # Imported here: only the child may carry scikit-learn, and it waits warm.
+    from continualml.learning.learners import LearningError  # noqa: PLC0415
+    from continualml.learning.merge import merge  # noqa: F401, PLC0415
 
     resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
     while header := source.read(_HEADER_BYTES):
-        asked = msgspec.msgpack.decode(source.read(int.from_bytes(header, "little")), type=_Request)
+        data = source.read(int.from_bytes(header, "little"))
         try:
-            fitted = fit(
-                asked.model, asked.learner, _window(asked), seed=asked.seed, strategy=asked.strategy
-            )
-            reply = _Reply(artifact=fitted.artifact, manifest=fitted.manifest)
+            artifact, manifest = _made(msgspec.msgpack.decode(data, type=_Request | _Merge))
+            reply = _Reply(artifact=artifact, manifest=manifest)
         except LearningError as error:
             reply = _Reply(failed=str(error))
         except MemoryError:
@@ -188,17 +219,36 @@ def serve(source: IO[bytes], sink: IO[bytes], *, memory_mb: int) -> None:
         sink.flush()
 
 
+def _made(asked: _Request | _Merge) -> tuple[bytes, Json]:
+    from continualml.learning.fit import fit  # noqa: PLC0415  only the child may carry it
+    from continualml.learning.merge import merge  # noqa: PLC0415  only the child may carry it
+
+    model = asked.model
+    if isinstance(asked, _Merge):
+        rows = _rows(model, asked.numeric, asked.categorical)
+        return merge(model, asked.members, rows, strategy=asked.strategy)
+    fitted = fit(model, asked.learner, _window(asked), seed=asked.seed, strategy=asked.strategy)
+    return fitted.artifact, fitted.manifest
+
+
+def _rows(model: Model, numeric: bytes, texts: list[list[str]]) -> Rows:
+    n = len(texts)
+    categorical = np.empty((n, len(model.categorical)), dtype=object)
+    if categorical.size:
+        categorical[:] = texts
+    return Rows(
+        numeric=np.frombuffer(numeric, "<f8").reshape(n, len(model.numeric)),
+        categorical=categorical,
+    )
+
+
 def _window(asked: _Request) -> Window:
     seq = np.frombuffer(asked.seq, "<i8")
     n = len(seq)
-    categorical = np.empty((n, len(asked.model.categorical)), dtype=object)
-    if categorical.size:
-        categorical[:] = asked.categorical
-    numeric = np.frombuffer(asked.numeric, "<f8").reshape(n, len(asked.model.numeric))
     return Window(
         seq=seq,
         observation_seq=np.frombuffer(asked.observation_seq, "<i8"),
-        rows=Rows(numeric=numeric, categorical=categorical),
+        rows=_rows(asked.model, asked.numeric, asked.categorical),
         target=np.frombuffer(asked.target, "<f8"),
         version=np.zeros(n, dtype=np.int64),
         answer=np.full((n, asked.model.width), np.nan),

@@ -102,6 +102,24 @@ def rows_of(observation_seq: NDArray[np.int64]) -> Json:
     }
 
 
+def united(rows: list[Json]) -> Json:
+    """Write down the rows that any of several fits saw, each once; see ``rows_of``."""
+    pairs = sorted((int(a), int(b)) for r in rows for a, b in r["ranges"])
+    ranges: list[list[int]] = []
+    for first, last in pairs:
+        if ranges and first <= ranges[-1][1] + 1:
+            ranges[-1][1] = max(ranges[-1][1], last)
+        else:
+            ranges.append([first, last])
+    digest = hashlib.sha256("".join(r["sha256"] for r in rows).encode()).hexdigest()
+    return {
+        "n": sum(b - a + 1 for a, b in ranges),
+        "ranges": ranges,
+        "sha256": digest,
+        "through": max(r["through"] for r in rows),
+    }
+
+
 def trained_on(manifest: Json, observation_seq: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(n,) True where a row was among those that the version was fitted on."""
     ranges = np.array(manifest["rows"]["ranges"], dtype=np.int64).reshape(-1, 2)

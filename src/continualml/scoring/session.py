@@ -55,9 +55,15 @@ class Session:
         self._check_shape()
         self._categorical = "categorical" in {i.name for i in self._graph.get_inputs()}
         self._numeric = "numeric" in {i.name for i in self._graph.get_inputs()}
+        self.n_members = len(self.manifest.get("members", ()))
 
-    def answer(self, rows: Rows) -> NDArray[np.float64]:
+    def answer(self, rows: Rows, weights: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
         """Answer each row.
+
+        Parameters
+        ----------
+        weights
+            (members,) of a blend, summing to 1; None for a single graph.
 
         Returns
         -------
@@ -68,17 +74,7 @@ class Session:
         InputError
             If the rows have other columns than the graph, or an answer is not finite.
         """
-        feed: dict[str, NDArray[Any]] = {}
-        if self._numeric:
-            feed["numeric"] = rows.numeric.astype(np.float32)
-        if self._categorical:
-            feed["categorical"] = rows.categorical
-        try:
-            (said,) = self._graph.run(_OUTPUTS, feed)
-        except failures.InvalidArgument as error:
-            got = (rows.numeric.shape, rows.categorical.shape)
-            raise InputError("rows", expected="the columns of the schema", got=got) from error
-        answer: NDArray[np.float64] = said.astype(np.float64)
+        answer = self.said(rows, weights)
         if not np.isfinite(answer).all():
             row = int(np.flatnonzero(~np.isfinite(answer).all(axis=1))[0])
             raise InputError(
@@ -88,14 +84,35 @@ class Session:
             )
         return answer
 
+    def said(self, rows: Rows, weights: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+        """Answer each row, also with what is not finite; see ``answer``."""
+        feed: dict[str, NDArray[Any]] = {}
+        if self._numeric:
+            feed["numeric"] = rows.numeric.astype(np.float32)
+        if self._categorical:
+            feed["categorical"] = rows.categorical
+        if weights is not None:
+            feed["weights"] = weights
+        try:
+            (said,) = self._graph.run(_OUTPUTS, feed)
+        except (failures.InvalidArgument, ValueError) as error:
+            got = (rows.numeric.shape, rows.categorical.shape)
+            expected = f"the columns of the schema, and {self.n_members} weights"
+            raise InputError("rows", expected=expected, got=got) from error
+        answer: NDArray[np.float64] = said.astype(np.float64)
+        return answer
+
     def warm(self) -> None:
         """Answer twice with nothing known, so that the first client does not wait."""
         columns = self.manifest["schema"]["features"]
         n_numeric = sum(column["kind"] == "numeric" for column in columns)
         categorical = np.full((1, len(columns) - n_numeric), "", dtype=object)
         rows = Rows(numeric=np.full((1, n_numeric), np.nan), categorical=categorical)
+        weights = (
+            np.full(self.n_members, 1 / self.n_members, np.float32) if self.n_members else None
+        )
         for _ in range(2):
-            self.answer(rows)
+            self.answer(rows, weights)
 
     def fits(self, model: Model) -> None:
         """Refuse to answer for a model whose schema is not the one it was trained for.
@@ -111,7 +128,15 @@ class Session:
         takes = {i.name: i.type for i in self._graph.get_inputs()}
         gives = {o.name: o.type for o in self._graph.get_outputs()}
         for where, wanted, got in (
-            ("inputs", {"numeric": "tensor(float)", "categorical": "tensor(string)"}, takes),
+            (
+                "inputs",
+                {
+                    "numeric": "tensor(float)",
+                    "categorical": "tensor(string)",
+                    "weights": "tensor(float)",
+                },
+                takes,
+            ),
             ("outputs", {"answer": "tensor(float)"}, gives),
         ):
             if not got or not got.items() <= wanted.items():

@@ -8,14 +8,24 @@ import msgspec
 from sqlalchemy import Connection, func, insert, select
 
 from continualml.model import Model
-from continualml.records import LabelVerdict, Outcome, Scored, Trained, TrainingFailed
+from continualml.records import (
+    Declared,
+    LabelVerdict,
+    Merged,
+    Outcome,
+    Scored,
+    Trained,
+    TrainingFailed,
+)
 from continualml.store.engine import insert_rows, take_numbers
 from continualml.store.tables import labels, observations, outcomes
 
 _KINDS: dict[str, type[Outcome]] = {
     "scored": Scored,
     "trained": Trained,
+    "merged": Merged,
     "training_failed": TrainingFailed,
+    "declared": Declared,
 }
 _MOST_IDS = 500
 
@@ -25,7 +35,7 @@ class Observed:
     """One row of features, with what a version answered for it if one did.
 
     ``numeric`` and ``answer`` are little-endian float64, ``categorical`` a JSON list of strings,
-    ``recorded_at`` seconds since 1970 (UTC).
+    ``recorded_at`` seconds since 1970 (UTC), ``revision`` that of a blend's weights.
     """
 
     model: str
@@ -35,6 +45,7 @@ class Observed:
     version: int | None
     answer: bytes | None
     recorded_at: float
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +227,12 @@ def outcomes_after(
     ]
 
 
+def last_outcome(conn: Connection, model: str) -> int:
+    """Return the number of a model's last outcome; 0 without one."""
+    asked = select(func.max(outcomes.c.seq)).where(outcomes.c.model == model)
+    return int(conn.execute(asked).scalar() or 0)
+
+
 def last_seq(conn: Connection) -> int:
     """Return the last number that any row of the log has; 0 in an empty log."""
     tables = (observations, labels, outcomes)
@@ -241,6 +258,7 @@ def _row(r: Observed, seq: int) -> dict[str, object]:
         "numeric": r.numeric,
         "categorical": r.categorical,
         "version": r.version,
+        "revision": r.revision,
         "answer": r.answer,
         "recorded_at": r.recorded_at,
     }

@@ -1,11 +1,12 @@
 """Versions, and the pointers that name them: champion, challenger, previous, anchor."""
 
 import json
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from continualml.records import Json, Version
-from continualml.store.tables import pointers, versions
+from continualml.store.tables import pointers, revisions, versions
 
 
 def register(
@@ -60,18 +61,74 @@ def versions_of(
     return [_version(row) for row in found]
 
 
-def point(conn: Connection, model: str, alias: str, number: int, decided_by: int) -> None:
-    """Move one pointer; ``decided_by`` is the ledger entry that says why."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pointer:
+    """Where an alias points; a blend's has the weights of its members and their revision."""
+
+    version: int
+    revision: int | None = None
+    weights: tuple[float, ...] = ()
+
+
+def point(
+    conn: Connection,
+    model: str,
+    alias: str,
+    number: int,
+    decided_by: int,
+    *,
+    revision: int | None = None,
+    weights: tuple[float, ...] = (),
+) -> None:
+    """Move one pointer; ``decided_by`` is the ledger entry that says why.
+
+    A champion's weights are kept for ever under their revision, so that what was answered with
+    them can be computed again.
+    """
     conn.execute(delete(pointers).where(pointers.c.model == model, pointers.c.alias == alias))
+    written = json.dumps(weights) if weights else None
     conn.execute(
-        insert(pointers).values(model=model, alias=alias, version=number, decided_by=decided_by)
+        insert(pointers).values(
+            model=model,
+            alias=alias,
+            version=number,
+            decided_by=decided_by,
+            revision=revision,
+            weights=written,
+        )
     )
+    if alias == "champion" and weights:
+        conn.execute(
+            insert(revisions).values(
+                model=model, revision=revision, version=number, weights=written
+            )
+        )
 
 
 def pointed(conn: Connection, model: str) -> dict[str, int]:
     """Read where every pointer of a model points."""
     asked = select(pointers.c.alias, pointers.c.version).where(pointers.c.model == model)
     return {alias: number for alias, number in conn.execute(asked)}  # noqa: C416  rows, not pairs
+
+
+def champion(conn: Connection, model: str) -> Pointer | None:
+    """Read who answers for a model, and with which weights."""
+    row = conn.execute(
+        select(pointers).where(pointers.c.model == model, pointers.c.alias == "champion")
+    ).one_or_none()
+    if row is None:
+        return None
+    weights = tuple(json.loads(row.weights)) if row.weights else ()
+    return Pointer(version=row.version, revision=row.revision, weights=weights)
+
+
+def weights_of(conn: Connection, model: str, revision: int) -> tuple[float, ...] | None:
+    """Read the weights that a blend had at a revision."""
+    asked = select(revisions.c.weights).where(
+        revisions.c.model == model, revisions.c.revision == revision
+    )
+    found = conn.execute(asked).scalar()
+    return None if found is None else tuple(json.loads(found))
 
 
 def _version(row: Row[tuple[object, ...]]) -> Version:

@@ -39,6 +39,7 @@ observations = Table(
     Column("numeric", LargeBinary, nullable=False),
     Column("categorical", Text),
     Column("version", Integer),
+    Column("revision", Integer),
     Column("answer", LargeBinary),
     Column("recorded_at", Float, nullable=False),
     UniqueConstraint("model", "observation_id"),
@@ -105,6 +106,18 @@ pointers = Table(
     Column("alias", Text, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("decided_by", Integer, nullable=False),
+    Column("revision", Integer),
+    Column("weights", Text),
+)
+
+# Append-only: the weights of a blend while it was the champion, by the outcome that set them.
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    Column("weights", Text, nullable=False),
 )
 
 # A cache: losing it costs a fold over the outcomes, never a decision.

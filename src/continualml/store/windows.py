@@ -66,10 +66,10 @@ def training(conn: Connection, model: Model, *, through: int, newest: int) -> Wi
     return _window(model, found, corrected)
 
 
-def n_joined(conn: Connection, model: Model, after: int) -> int:
-    """Count the rows that became labelled after the number ``after``."""
+def n_joined(conn: Connection, model: Model, after: int, *, upto: int | None = None) -> int:
+    """Count the rows that became labelled after ``after``, and at or below ``upto``."""
     counts = (
-        select(func.count()).select_from(s.subquery()) for s in _joins(model.name, after, None)
+        select(func.count()).select_from(s.subquery()) for s in _joins(model.name, after, upto)
     )
     return sum(int(conn.execute(c).scalar_one()) for c in counts)
 

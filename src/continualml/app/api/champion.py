@@ -21,6 +21,7 @@ from continualml.scoring.session import Session
 from continualml.store import artifacts, pointers
 from continualml.store.artifacts import ArtifactError
 from continualml.store.engine import StoreUnavailableError, read
+from continualml.store.pointers import Pointer
 
 _LOOK_S = 0.2
 # A file that was put back heals the version; it is not looked for at every turn.
@@ -34,6 +35,8 @@ class Champion:
 
     known: Version
     session: Session
+    revision: int | None = None
+    weights: NDArray[np.float32] | None = None
     header: tuple[bytes, bytes] = field(init=False)
     _waiting: list[_Waiting] = field(default_factory=list)
 
@@ -53,7 +56,8 @@ class Champion:
     def _run(self) -> None:
         waiting, self._waiting = self._waiting, []
         try:
-            together = self.session.answer(_joined([rows for rows, _ in waiting]))
+            rows = _joined([rows for rows, _ in waiting])
+            together = self.session.answer(rows, self.weights)
         except InputError as error:
             if len(waiting) == 1:
                 _fail(waiting[0][1], error)
@@ -74,7 +78,7 @@ class Champion:
         if future.done():
             return
         try:
-            future.set_result(self.session.answer(rows))
+            future.set_result(self.session.answer(rows, self.weights))
         except InputError as error:
             future.set_exception(error)
 
@@ -127,11 +131,11 @@ class Champions:
         try:
             with read(self._engine) as conn:
                 for name in self._models:
-                    version = pointers.pointed(conn, name).get("champion")
-                    if version is not None and self._wanted(name, version):
-                        known = pointers.version(conn, name, version)
+                    pointer = pointers.champion(conn, name)
+                    if pointer is not None and self._wanted(name, pointer):
+                        known = pointers.version(conn, name, pointer.version)
                         if known is not None:  # registered before the pointer, always
-                            self._follow(name, known)
+                            self._follow(name, known, pointer)
         except (SQLAlchemyError, StoreUnavailableError) as error:
             if not self._unread:
                 logger.warning("The pointers cannot be read, champions stay: {}", error)
@@ -139,15 +143,21 @@ class Champions:
         else:
             self._unread = False
 
-    def _wanted(self, name: str, version: int) -> bool:
+    def _wanted(self, name: str, pointer: Pointer) -> bool:
         current, failure = self._current.get(name), self.failures.get(name)
-        if current is not None and current.known.version == version:
+        if current is not None and current.known.version == pointer.version:
             self.failures.pop(name, None)
-            return False
+            return current.revision != pointer.revision
         waited = failure is None or time.monotonic() - failure.at >= _TRY_AGAIN_S
-        return waited or (failure is not None and failure.version != version)
+        return waited or (failure is not None and failure.version != pointer.version)
 
-    def _follow(self, name: str, known: Version) -> None:
+    def _follow(self, name: str, known: Version, pointer: Pointer) -> None:
+        weights = np.array(pointer.weights, np.float32) if pointer.weights else None
+        current = self._current.get(name)
+        if current is not None and current.known.version == known.version:
+            # Only the weights moved: the graph that is loaded takes them as an input.
+            self._current[name] = Champion(known, current.session, pointer.revision, weights)
+            return
         try:
             session = Session(artifacts.read(self._directory, known.sha256))
             session.fits(self._models[name])
@@ -160,7 +170,7 @@ class Champions:
                 version=known.version, because=str(error), at=time.monotonic()
             )
             return
-        self._current[name] = Champion(known, session)
+        self._current[name] = Champion(known, session, pointer.revision, weights)
         self.failures.pop(name, None)
         logger.info("{}: version {} answers now", name, known.version)
 

@@ -37,7 +37,10 @@ class Predict:
         champion = serving.champions.of(model.name)
         answer = await champion.answer(rows)
         told = await _append(
-            serving, observed(model, rows, asked.ids, champion.known.version, answer)
+            serving,
+            observed(
+                model, rows, asked.ids, champion.known.version, answer, revision=champion.revision
+            ),
         )
         content = _encode(_told(model, told, champion.known.version))
         headers = [_JSON, champion.header, (b"content-length", b"%d" % len(content))]
@@ -51,6 +54,8 @@ def observed(
     ids: Sequence[str | None],
     version: int | None,
     answer: NDArray[np.float64] | None,
+    *,
+    revision: int | None = None,
 ) -> list[Observed]:
     """Make rows of the log; a row without an id gets a new one that sorts by time.
 
@@ -58,6 +63,8 @@ def observed(
     ----------
     answer
         (n, width) what ``version`` answered; None, like the version, where nothing was asked.
+    revision
+        That of the version's weights, if it is a blend.
     """
     now = datetime.now(UTC).timestamp()
     numeric, width = rows.numeric.astype("<f8", copy=False).tobytes(), rows.numeric.shape[1] * 8
@@ -77,6 +84,7 @@ def observed(
             version=version,
             answer=said[i],
             recorded_at=now,
+            revision=revision,
         )
         for i in range(len(rows))
     ]

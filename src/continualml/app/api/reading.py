@@ -111,6 +111,9 @@ def lineage(request: Request, observation_id: str, model: str | None = None) -> 
         )
         truths = [dict(r._mapping) for r in said]  # noqa: SLF001  SQLAlchemy's public name for it
         known = pointers.version(conn, asked.name, row.version) if row and row.version else None
+        weights = (
+            pointers.weights_of(conn, asked.name, row.revision) if row and row.revision else None
+        )
     if row is None:
         raise ProblemError(404, "unknown-observation", f"no observation {observation_id!r}")
     return {
@@ -120,6 +123,8 @@ def lineage(request: Request, observation_id: str, model: str | None = None) -> 
         "features": _features(asked, row),
         "version": row.version,
         "sha256": known.sha256 if known else None,
+        "revision": row.revision,
+        "weights": weights,
         "answer": prediction(asked, np.frombuffer(row.answer, "<f8")) if row.answer else None,
         "labels": truths,
     }

@@ -64,6 +64,7 @@ def upgrade() -> None:
         sa.Column("numeric", sa.LargeBinary(), nullable=False),
         sa.Column("categorical", sa.Text(), nullable=True),
         sa.Column("version", sa.Integer(), nullable=True),
+        sa.Column("revision", sa.Integer(), nullable=True),
         sa.Column("answer", sa.LargeBinary(), nullable=True),
         sa.Column("recorded_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_observations")),
@@ -104,7 +105,17 @@ def upgrade() -> None:
         sa.Column("alias", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("decided_by", sa.Integer(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=True),
+        sa.Column("weights", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("model", "alias", name=op.f("pk_pointers")),
+    )
+    op.create_table(
+        "revisions",
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("revision", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("weights", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("model", "revision", name=op.f("pk_revisions")),
     )
     op.create_table(
         "sequence",

@@ -1,0 +1,147 @@
+"""What follows from what is known: (standing, outcome) -> standing, decisions, orders. Pure."""
+
+from dataclasses import dataclass, replace
+
+from continualml.decide.judge import scored
+from continualml.decide.learn import about, artifact, failed, merged, order_due, trained
+from continualml.decide.policy import changed, declared, policy_hash
+from continualml.decide.promise import evidence_now, promised, questions
+from continualml.decide.standing import (
+    ANCHOR,
+    BLEND,
+    PREVIOUS,
+    RECALL,
+    SINCE_ALARM,
+    Artifact,
+    Order,
+    Standing,
+    challengers,
+    champion_weights,
+    places,
+    rows_until_due,
+    watched,
+)
+from continualml.evidence import fold
+from continualml.model import Model
+from continualml.records import (
+    Decision,
+    Declared,
+    Json,
+    Merged,
+    Outcome,
+    Scored,
+    Trained,
+    TrainingFailed,
+)
+
+__all__ = [
+    "ANCHOR",
+    "BLEND",
+    "PREVIOUS",
+    "RECALL",
+    "SINCE_ALARM",
+    "Artifact",
+    "Known",
+    "Order",
+    "Standing",
+    "advance",
+    "begin",
+    "challengers",
+    "champion_weights",
+    "evidence_now",
+    "places",
+    "policy_hash",
+    "promised",
+    "questions",
+    "rows_until_due",
+    "step",
+    "watched",
+]
+
+Step = tuple[Standing, tuple[Decision, ...]]
+
+
+def begin(model: Model, seq: int, outcome: Trained) -> Step:
+    """Take in the outcome with which everything begins: the first champion."""
+    block = outcome.block or model.policy.block or 1
+    first = artifact(outcome)
+    state = Standing(
+        seq=seq,
+        read=first.through,
+        rows=0,
+        block=block,
+        champion=first,
+        follows=None,
+        anchor=first,
+        previous=None,
+        evidence=fold.untouched(questions(model, first, block), seq=first.through),
+        policy=policy_hash(model),
+    )
+    basis: Json = {
+        "promised": promised(model, first),
+        "block": block,
+        "hold": outcome.hold,
+        "policy": state.policy,
+    }
+    because = f"first champion, trained on rows up to {first.through}, judged on later ones"
+    said = about(model, state, "first", because=because, basis=basis, version=first.version)
+    return order_due(model, state), (said,)
+
+
+def step(model: Model, state: Standing, seq: int, outcome: Outcome) -> Step:
+    """Take in one outcome with its number; an outcome at or below ``state.seq`` changes nothing.
+
+    ``model`` is the schema and policy in force before the outcome.
+
+    Raises
+    ------
+    InputError
+        If a version was scored on a row that it was trained on, or a version is missing; or if a
+        new policy has another schema.
+    """
+    if seq <= state.seq:
+        return state, ()
+    match outcome:
+        case Scored():
+            after, decisions = scored(model, state, outcome)
+        case Trained():
+            after, decisions = trained(model, state, outcome)
+        case Merged():
+            after, decisions = merged(model, state, outcome)
+        case TrainingFailed():
+            after, decisions = failed(model, state, outcome)
+        case _:
+            after, decisions = _declared(model, state, outcome)
+    return replace(after, seq=seq), tuple(decisions)
+
+
+def _declared(model: Model, state: Standing, outcome: Declared) -> tuple[Standing, list[Decision]]:
+    new = outcome.model
+    after = replace(declared(model, new, state), policy=policy_hash(new))
+    differs = changed(model, new)
+    because = f"the policy changed: {', '.join(differs)}"
+    basis: Json = {**evidence_now(new, after), "changed": differs, "policy": after.policy}
+    version = after.champion.version
+    said = about(new, after, "policy", because=because, basis=basis, version=version)
+    return order_due(new, after), [said]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A model's schema and policy in force, and its standing; both None in an empty log."""
+
+    model: Model | None = None
+    standing: Standing | None = None
+
+
+def advance(known: Known, seq: int, outcome: Outcome) -> tuple[Known, tuple[Decision, ...]]:
+    """Take in any outcome of a log, from its first one on: this is the fold that a replay runs."""
+    model, state = known.model, known.standing
+    decisions: tuple[Decision, ...] = ()
+    if model is not None and state is not None:
+        state, decisions = step(model, state, seq, outcome)
+    elif model is not None and isinstance(outcome, Trained):
+        state, decisions = begin(model, seq, outcome)
+    if isinstance(outcome, Declared):
+        model = outcome.model
+    return Known(model=model, standing=state), decisions

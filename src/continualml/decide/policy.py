@@ -1,0 +1,84 @@
+"""A policy that changed: what was proven under the old one stays where it still means the same."""
+
+import hashlib
+from dataclasses import replace
+
+import msgspec
+
+from continualml.decide.learn import blend_ordered
+from continualml.decide.promise import questions
+from continualml.decide.standing import BLEND, SINCE_ALARM, Standing, places
+from continualml.errors import InputError
+from continualml.evidence import fold, gate
+from continualml.model import Model, Strategy
+
+
+def policy_hash(model: Model) -> str:
+    """Name a model's schema and policy by the SHA-256 of their canonical JSON."""
+    return hashlib.sha256(msgspec.json.encode(model, order="deterministic")).hexdigest()
+
+
+def changed(old: Model, new: Model) -> list[str]:
+    """Name what differs, as it is written in the file."""
+    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
+    policies = before.pop("policy"), after.pop("policy")
+    return [k for k in after if before[k] != after[k]] + [
+        f"policy.{k}" for k in policies[1] if policies[0][k] != policies[1][k]
+    ]
+
+
+def declared(old: Model, new: Model, state: Standing) -> Standing:
+    """Go on under a new policy.
+
+    Evidence is carried over by name, never by place: a strategy that means something else now
+    begins anew, and so does everything when the block changes.
+
+    Raises
+    ------
+    InputError
+        If the schema differs: the versions that are there were trained for the old one.
+    """
+    for part in ("kind", "target", "features", "classes", "bound"):
+        if getattr(old, part) != getattr(new, part):
+            raise InputError(
+                f"models.{new.name}.{part}",
+                expected=f"as its versions were trained for: {getattr(old, part)!r}",
+                got=getattr(new, part),
+                remedy="give the changed problem a name of its own, and train its first champion",
+            )
+    kept = _same_strategies(old, new)
+    names = {s.name for s in new.policy.strategies} | {BLEND, SINCE_ALARM}
+    gone = {s.name for s in old.policy.strategies} - kept
+    heads = {n: a for n, a in state.heads.items() if n in names and n not in gone}
+    state = replace(
+        state,
+        block=new.policy.block or state.block,
+        follows=state.follows if state.follows not in gone else None,
+        heads=heads,
+        ordered_at={n: at for n, at in state.ordered_at.items() if n in kept},
+        orders=tuple(o for o in state.orders if o.strategy in names and o.strategy not in gone),
+        evidence=_carried(old, new, state, gone),
+    )
+    return blend_ordered(state) if gone and BLEND in heads else state
+
+
+def _same_strategies(old: Model, new: Model) -> set[str]:
+    before: dict[str, Strategy] = {s.name: s for s in old.policy.strategies}
+    return {s.name for s in new.policy.strategies if before.get(s.name) == s}
+
+
+def _carried(old: Model, new: Model, state: Standing, gone: set[str]) -> fold.Evidence:
+    block = new.policy.block or state.block
+    before = questions(old, state.anchor, state.block)
+    after = questions(new, state.anchor, block)
+    if block != state.block:
+        return fold.untouched(after, seq=state.read)
+    there = dict(
+        zip(places(old), zip(state.evidence.gates, state.evidence.sums, strict=True), strict=True)
+    )
+    none = (gate.untouched(block), 0.0)
+    found = [none if p in gone else there.get(p, none) for p in places(new)]
+    evidence = replace(
+        state.evidence, gates=tuple(g for g, _ in found), sums=tuple(s for _, s in found)
+    )
+    return evidence if before.alarms == after.alarms else fold.silenced(after, evidence)

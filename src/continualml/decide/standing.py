@@ -1,0 +1,164 @@
+"""All that the loop knows of a model, and who challenges whom in it. Values only."""
+
+import math
+from dataclasses import dataclass, field
+
+from continualml.evidence import fold
+from continualml.evidence.blend import Weights
+from continualml.evidence.recall import Recalled
+from continualml.model import Model
+
+BLEND, SINCE_ALARM, RECALL = "blend", "since-alarm", "recall"
+PREVIOUS, ANCHOR = "previous", "anchor"
+_ONE_SIDED_95 = 1.645
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A version that was decided to be made: of ``strategy``, on rows up to ``through``.
+
+    ``since`` is set for the strategy ``since-alarm``: only rows at or above it. ``members`` are
+    set for the blend: (strategy, version) of those that become one graph.
+    """
+
+    strategy: str
+    through: int
+    since: int | None = None
+    members: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """Mean and variance of single rows' losses in one metric, over rows held back from the fit."""
+
+    loss: float
+    variance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """What must be known of a version: the last row it has seen, and what loss to expect of it.
+
+    Parameters
+    ----------
+    expected
+        By metric, over the ``rows`` held back from its own fit and from those of its strategy's
+        refits before.
+    members, weights
+        Of a blend: (strategy, version) and how much each counts; both are empty for a single graph.
+    """
+
+    version: int
+    through: int
+    expected: dict[str, Expected]
+    rows: int
+    members: tuple[tuple[str, int], ...] = ()
+    weights: tuple[float, ...] = ()
+
+    @property
+    def graphs(self) -> tuple[int, ...]:
+        """Versions whose answers make up this one's."""
+        return tuple(v for _, v in self.members) or (self.version,)
+
+    def upper_loss(self, metric: str) -> float:
+        """Mean loss + 1.645 standard errors: an approximate 95 % bound, from 200 rows on."""
+        expected = self.expected[metric]
+        return expected.loss + _ONE_SIDED_95 * math.sqrt(expected.variance / self.rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """All that the loop knows of a model; a function of its outcomes and its policy alone.
+
+    Parameters
+    ----------
+    seq
+        Number of the last outcome taken in.
+    read
+        Number of the last labelled row taken in.
+    rows
+        Labelled rows taken in since the first champion.
+    champion, follows
+        What answers, and the strategy whose checked refits it takes over (None: frozen).
+    anchor, previous
+        The last proven artifact, and the one that answered before the last promotion.
+    heads
+        Newest accepted artifact of each strategy, the blend among them.
+    weights
+        How much each member of the blend counts now.
+    archive, recalled
+        Earlier artifacts that may come back, and how each would have done lately.
+    ordered_at
+        ``rows`` when each strategy was last ordered.
+    quiet_until
+        ``rows`` before which no promotion happens (cooldown).
+    orders
+        Versions decided to be made whose outcome has not come back.
+    policy
+        Hash of the schema and policy in force.
+    """
+
+    seq: int
+    read: int
+    rows: int
+    block: int
+    champion: Artifact
+    follows: str | None
+    anchor: Artifact
+    previous: Artifact | None
+    evidence: fold.Evidence
+    heads: dict[str, Artifact] = field(default_factory=dict)
+    weights: Weights = field(default_factory=Weights)
+    archive: tuple[Artifact, ...] = ()
+    recalled: Recalled = field(default_factory=Recalled)
+    ordered_at: dict[str, int] = field(default_factory=dict)
+    quiet_until: int = 0
+    orders: tuple[Order, ...] = ()
+    policy: str = ""
+
+
+def places(model: Model) -> tuple[str, ...]:
+    """Who may challenge, in a fixed order: each strategy, the blend of them, the ways back."""
+    named = (s.name for s in model.policy.strategies)
+    return (*named, BLEND, SINCE_ALARM, RECALL, PREVIOUS, ANCHOR)
+
+
+def challengers(model: Model, state: Standing) -> tuple[Artifact | None, ...]:
+    """Who challenges the champion now, for each place; a strategy never challenges itself."""
+    earlier = {a.version: a for a in state.archive}
+    leader = state.recalled.leader
+    known: dict[str, Artifact | None] = {
+        **{name: a for name, a in state.heads.items() if name != state.follows},
+        RECALL: None if leader is None else earlier[leader],
+        PREVIOUS: state.previous,
+        ANCHOR: state.anchor,
+    }
+    there = (known.get(name) for name in places(model))
+    return tuple(a if a and a.version != state.champion.version else None for a in there)
+
+
+def champion_weights(state: Standing) -> tuple[float, ...]:
+    """How much each member of the champion counts now; empty when it is a single graph."""
+    if state.follows != BLEND:
+        return state.champion.weights
+    now = dict(zip(state.weights.names, state.weights.weights, strict=True))
+    return tuple(now[name] for name, _ in state.champion.members)
+
+
+def watched(model: Model, state: Standing) -> tuple[int, ...]:
+    """Versions whose answers on the next rows are wanted, the champion's first."""
+    rest = [a for a in challengers(model, state) if a] + list(state.archive)
+    if BLEND in state.heads:
+        rest.append(state.heads[BLEND])
+    own = state.champion.graphs
+    return (*own, *sorted({v for a in rest for v in a.graphs} - set(own)))
+
+
+def rows_until_due(model: Model, state: Standing) -> int | None:
+    """Labelled rows until a strategy wants a refit; None when nothing is on a schedule."""
+    if model.policy.retrain == "on_alarm":
+        return None
+    return min(
+        max(1, state.ordered_at.get(s.name, 0) + s.refit - state.rows)
+        for s in model.policy.strategies
+    )

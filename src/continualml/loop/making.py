@@ -1,0 +1,203 @@
+"""What the loop measures and makes: answers on labelled rows, refits, the blend's graph."""
+
+import time
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from loguru import logger
+
+from continualml import decide
+from continualml.errors import InputError
+from continualml.evidence import blocks
+from continualml.loop.training import Trainer, TrainingError
+from continualml.model import Learner, Model
+from continualml.records import Json, Merged, Scored, Trained, TrainingFailed, Window
+from continualml.scoring.artifact import trained_on
+from continualml.scoring.losses import loss, measured, metrics
+from continualml.scoring.session import Session
+from continualml.store.artifacts import ArtifactError
+
+FIRST = "first"
+MOST_ROWS = 2_000
+_CHECKED_ROWS = 64
+
+
+class Past(Protocol):
+    """The log of one model, as far as the loop reads it, and the versions made so far."""
+
+    def joined(self, after: int, limit: int) -> Window:
+        """Read the next rows that became labelled after the number ``after``."""
+        ...
+
+    def training(self, through: int, newest: int) -> Window:
+        """Read the newest rows labelled at or below ``through``, with corrections up to there."""
+        ...
+
+    def n_joined(self, after: int, upto: int) -> int:
+        """Count the rows that became labelled after ``after``, and at or below ``upto``."""
+        ...
+
+    def artifact(self, version: int) -> bytes:
+        """Read the bytes of a version."""
+        ...
+
+    def session(self, version: int) -> Session:
+        """Load a version, or take the one that is loaded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A version to be: its outcome still without a number, its bytes and its manifest."""
+
+    outcome: Trained | Merged
+    artifact: bytes
+    manifest: Json
+
+
+def scored(past: Past, model: Model, state: decide.Standing) -> Scored | None:
+    """Let every watched version answer the next labelled rows, up to where a refit is due.
+
+    Raises
+    ------
+    InputError
+        If a version was trained on one of the rows, by the rows' ids.
+    """
+    most = min(decide.rows_until_due(model, state) or MOST_ROWS, MOST_ROWS)
+    window = past.joined(state.read, most)
+    if not len(window):
+        return None
+    versions = decide.watched(model, state)
+    answers = np.empty((len(window), len(versions), model.width), dtype="<f4")
+    lost: list[int] = []
+    for i, version in enumerate(versions):
+        try:
+            session = past.session(version)
+        except (ArtifactError, InputError) as error:
+            # It answers nothing, which costs as much as can be; the others are judged all the same.
+            logger.error("{}: version {} cannot be scored: {}", model.name, version, error)
+            answers[:, i] = np.nan
+            lost.append(version)
+            continue
+        if (seen := trained_on(session.manifest, window.observation_seq)).any():
+            raise InputError(
+                "scored.rows",
+                expected=f"rows that version {version} was not trained on",
+                got=window.observation_seq[seen][:3].tolist(),
+            )
+        answers[:, i] = session.said(window.rows)
+    if len(lost) == len(versions):
+        raise ArtifactError(f"{model.name}: none of the versions {lost} can be read")
+    return Scored(
+        versions=versions,
+        seq=window.seq.astype("<i8").tobytes(),
+        target=window.target.astype("<f8").tobytes(),
+        answers=answers.tobytes(),
+    )
+
+
+def made(
+    past: Past, trainer: Trainer, model: Model, state: decide.Standing | None, order: decide.Order
+) -> Made | TrainingFailed:
+    """Carry out one order: a fit, or the blend's new graph."""
+    try:
+        if order.strategy == decide.BLEND:
+            return _merged(past, trainer, model, order)
+        return _fitted(past, trainer, model, state, order)
+    except (TrainingError, InputError, ArtifactError) as error:
+        return TrainingFailed(strategy=order.strategy, through=order.through, because=str(error))
+
+
+def _merged(past: Past, trainer: Trainer, model: Model, order: decide.Order) -> Made:
+    members = [(name, version, past.artifact(version)) for name, version in order.members]
+    rows = past.training(order.through, _CHECKED_ROWS).rows
+    artifact, manifest = trainer.merge(model, members, rows, strategy=order.strategy)
+    outcome = Merged(
+        strategy=order.strategy, version=0, through=order.through, members=order.members
+    )
+    return Made(outcome=outcome, artifact=artifact, manifest=manifest)
+
+
+def _fitted(
+    past: Past, trainer: Trainer, model: Model, state: decide.Standing | None, order: decide.Order
+) -> Made | TrainingFailed:
+    """Fit on all but the newest rows, and check on those beside the strategy's predecessor."""
+    began = time.perf_counter()
+    window = past.training(order.through, _span(past, model, order))
+    hold = _hold(model, order, len(window))
+    if len(window) < 2 * hold:
+        because = f"{len(window)} labelled rows, expected at least {2 * hold}"
+        return TrainingFailed(strategy=order.strategy, through=order.through, because=because)
+    learner = _learner(model, order)
+    artifact, manifest = trainer.fit(
+        model, learner, _part(window, 0, -hold), strategy=order.strategy, seed=model.seed
+    )
+    kept = _part(window, len(window) - hold, None)
+    answer = Session(artifact).answer(kept.rows)
+    own = loss(model, answer, kept.target)
+    worse, predecessor = np.zeros(hold), _predecessor(state, order)
+    if predecessor is not None:
+        before = past.session(predecessor).said(kept.rows)
+        worse = own - loss(model, before, kept.target)
+    held = {}
+    for metric in metrics(model):
+        lost = measured(model, metric, answer, kept.target)
+        held[metric] = (float(lost.mean()), float(lost.std(ddof=1)) / hold**0.5)
+    outcome = Trained(
+        strategy=order.strategy,
+        version=0,
+        through=order.through,
+        hold=hold,
+        held=held,
+        worse_by=float(worse.mean()),
+        standard_error=float(worse.std(ddof=1)) / hold**0.5,
+        predecessor=predecessor,
+        seconds=time.perf_counter() - began,
+        block=(model.policy.block or blocks.estimate(own)) if order.strategy == FIRST else None,
+    )
+    check = {"hold": hold, **{f"hold_{m}": mean for m, (mean, _) in held.items()}}
+    return Made(outcome=outcome, artifact=artifact, manifest={**manifest, "check": check})
+
+
+def _predecessor(state: decide.Standing | None, order: decide.Order) -> int | None:
+    """Name the version that a refit must not be worse than: its strategy's last one."""
+    if state is None or order.strategy == decide.SINCE_ALARM:
+        return None
+    head = state.heads.get(order.strategy)
+    return head.version if head else None
+
+
+def _learner(model: Model, order: decide.Order) -> Learner:
+    named = {s.name: s.learner for s in model.policy.strategies}
+    return named.get(order.strategy, model.learner)
+
+
+def _span(past: Past, model: Model, order: decide.Order) -> int:
+    spans = {s.name: s.window for s in model.policy.strategies}
+    if order.strategy in spans:
+        return max(spans[order.strategy], 2 * model.policy.hold)
+    since = 0 if order.since is None else order.since - 1
+    return max(past.n_joined(since, order.through), 2 * model.policy.hold)
+
+
+def _hold(model: Model, order: decide.Order, n: int) -> int:
+    # A first promise rests on more rows: it is approximately valid from 200 on.
+    most = max(model.policy.hold, min(200, n // 5))
+    return most if order.strategy == FIRST else model.policy.hold
+
+
+def _part(window: Window, start: int, stop: int | None) -> Window:
+    cut = slice(start, stop)
+    return Window(
+        seq=window.seq[cut],
+        observation_seq=window.observation_seq[cut],
+        rows=replace(
+            window.rows,
+            numeric=window.rows.numeric[cut],
+            categorical=window.rows.categorical[cut],
+        ),
+        target=window.target[cut],
+        version=window.version[cut],
+        answer=window.answer[cut],
+    )
