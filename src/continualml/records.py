@@ -63,6 +63,18 @@ class Window:
         """Count the rows."""
         return len(self.seq)
 
+    def part(self, start: int, stop: int) -> "Window":
+        """Take the rows from ``start`` to before ``stop``."""
+        cut = slice(start, stop)
+        return Window(
+            seq=self.seq[cut],
+            observation_seq=self.observation_seq[cut],
+            rows=Rows(numeric=self.rows.numeric[cut], categorical=self.rows.categorical[cut]),
+            target=self.target[cut],
+            version=self.version[cut],
+            answer=self.answer[cut],
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from continualml.decide.judge import scored
+from continualml.decide.judge import scored, weights_path
 from continualml.decide.learn import about, artifact, failed, merged, order_due, trained
 from continualml.decide.policy import changed, declared, policy_hash
 from continualml.decide.promise import evidence_now, promised, questions
@@ -56,6 +56,7 @@ __all__ = [
     "rows_until_due",
     "step",
     "watched",
+    "weights_path",
 ]
 
 Step = tuple[Standing, tuple[Decision, ...]]

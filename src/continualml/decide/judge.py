@@ -106,6 +106,14 @@ def scored(model: Model, state: Standing, outcome: Scored) -> tuple[Standing, li
     return order_due(model, state), decisions
 
 
+def weights_path(model: Model, state: Standing, outcome: Scored) -> Floats | None:
+    """(n + 1, members) weights of the blend before each row and after the last; None without one.
+
+    They are those of a loop that turns after every label.
+    """
+    return weighed(model, state, unpacked(model, state, outcome)).weights
+
+
 def unpacked(model: Model, state: Standing, outcome: Scored) -> Answered:
     """Read the rows that are new, after checking that nobody was trained on them."""
     seq = np.frombuffer(outcome.seq, "<i8")

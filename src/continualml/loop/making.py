@@ -1,7 +1,7 @@
 """What the loop measures and makes: answers on labelled rows, refits, the blend's graph."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -131,9 +131,9 @@ def _fitted(
         return TrainingFailed(strategy=order.strategy, through=order.through, because=because)
     learner = _learner(model, order)
     artifact, manifest = trainer.fit(
-        model, learner, _part(window, 0, -hold), strategy=order.strategy, seed=model.seed
+        model, learner, window.part(0, len(window) - hold), strategy=order.strategy, seed=model.seed
     )
-    kept = _part(window, len(window) - hold, None)
+    kept = window.part(len(window) - hold, len(window))
     answer = Session(artifact).answer(kept.rows)
     own = loss(model, answer, kept.target)
     worse, predecessor = np.zeros(hold), _predecessor(state, order)
@@ -185,19 +185,3 @@ def _hold(model: Model, order: decide.Order, n: int) -> int:
     # A first promise rests on more rows: it is approximately valid from 200 on.
     most = max(model.policy.hold, min(200, n // 5))
     return most if order.strategy == FIRST else model.policy.hold
-
-
-def _part(window: Window, start: int, stop: int | None) -> Window:
-    cut = slice(start, stop)
-    return Window(
-        seq=window.seq[cut],
-        observation_seq=window.observation_seq[cut],
-        rows=replace(
-            window.rows,
-            numeric=window.rows.numeric[cut],
-            categorical=window.rows.categorical[cut],
-        ),
-        target=window.target[cut],
-        version=window.version[cut],
-        answer=window.answer[cut],
-    )

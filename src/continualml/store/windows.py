@@ -66,6 +66,27 @@ def training(conn: Connection, model: Model, *, through: int, newest: int) -> Wi
     return _window(model, found, corrected)
 
 
+def corrections(conn: Connection, model: Model) -> tuple[tuple[int, int, float], ...]:
+    """Read every later revision: (its number, its observation's number, target), ascending.
+
+    A revision below one that came before it corrects nothing and is left out.
+    """
+    asked = (
+        select(labels.c.seq, observations.c.seq, labels.c.revision, labels.c.label, labels.c.first)
+        .join_from(labels, observations, _same_observation())
+        .where(labels.c.model == model.name)
+        .order_by(labels.c.seq)
+    )
+    index = {c: float(i) for i, c in enumerate(model.classes)}
+    highest: dict[int, int] = {}
+    found = []
+    for seq, observation, revision, label, first in conn.execute(asked):
+        if not first and revision > highest.get(observation, -1):
+            found.append((seq, observation, index[label] if index else float(label)))
+        highest[observation] = max(revision, highest.get(observation, -1))
+    return tuple(found)
+
+
 def n_joined(conn: Connection, model: Model, after: int, *, upto: int | None = None) -> int:
     """Count the rows that became labelled after ``after``, and at or below ``upto``."""
     counts = (
