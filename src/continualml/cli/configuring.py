@@ -1,0 +1,82 @@
+"""Verbs about the configuration: make it, show it, check it."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from continualml import settings as configuration
+from continualml.cli.options import Config, Data
+from continualml.errors import InputError
+from continualml.model import Feature
+
+app = typer.Typer(help="The configuration.", no_args_is_help=True)
+
+
+def init(
+    source: Annotated[Path, typer.Option("--from", help="CSV with a header.")],
+    target: Annotated[str, typer.Option(help="Column that shall be predicted.")],
+    name: Annotated[str | None, typer.Option(help="The model's name; default: the file's.")] = None,
+    output: Annotated[Path, typer.Option(help="File to write.")] = Path("continual.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
+) -> None:
+    """Infer a schema from a CSV and write a commented continual.toml."""
+    from continualml.learning.table import infer  # noqa: PLC0415  only for this verb
+
+    if output.exists() and not force:
+        raise InputError(
+            "output", expected="a file that is not there yet", got=str(output), remedy="use --force"
+        )
+    features, classes = infer(source, target)
+    named = name or source.name.split(".")[0]
+    output.write_text(_toml(named, target, features, classes), encoding="utf-8")
+    typer.echo(f"{output}: model {named!r}, {len(features)} features, target {target!r}")
+    typer.echo(f"next: continual train {source} && continual up")
+
+
+@app.command("show")
+def show(config: Config = None, data: Data = None) -> None:
+    """Show every setting as it holds now; secrets are hidden."""
+    project = configuration.load(config, data=data)
+    typer.echo(project.settings.model_dump_json(indent=2))
+
+
+@app.command("check")
+def check(config: Config = None, data: Data = None) -> None:
+    """Check file and environment; exit code 3 with every fault."""
+    project = configuration.load(config, data=data)
+    typer.echo(f"{project.settings.config}: fine; models: {', '.join(project.models)}")
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of continual.toml."""
+    typer.echo(json.dumps(configuration.schema(), indent=2))
+
+
+def _toml(name: str, target: str, features: tuple[Feature, ...], classes: tuple[str, ...]) -> str:
+    kind = "classification" if classes else "regression"
+    lines = [
+        f"[models.{json.dumps(name)}]",
+        f'kind = "{kind}"',
+        f"target = {json.dumps(target)}",
+        *([f"classes = {json.dumps(list(classes), ensure_ascii=False)}"] if classes else []),
+        *([] if classes else ["bound = 1.0                 # an error that counts as a loss of 1"]),
+        'learner = "sklearn.linear_model.LogisticRegression"'
+        if classes
+        else 'learner = "sklearn.linear_model.Ridge"',
+        "",
+        "# Missing values are allowed unless a feature says { kind = ..., nullable = false }.",
+        f"[models.{json.dumps(name)}.features]",
+        *(f'{json.dumps(f.name, ensure_ascii=False)} = "{f.kind}"' for f in features),
+        "",
+        f"[models.{json.dumps(name)}.policy]",
+        'retrain = "standing"                    # or "on_alarm": learn only below the threshold',
+        "# threshold = 0.8                       # lowest accuracy; else the champion promises",
+        'false_alarms = "1 per 10000 rows"       # expected rows to an alarm without a change',
+        'false_promotions = "1 per 10000 rows"   # and to a promotion of what is not better',
+        "# block = 24                            # rows that hang together; estimated if left out",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,99 @@
+"""Whether this machine is fit to run: ports, disk, permissions, versions, clock."""
+
+import os
+import shutil
+import socket
+import sys
+from typing import Any
+
+import typer
+
+from continualml import settings as configuration
+from continualml.cli.exits import FAILED
+from continualml.cli.options import AsJson, Config, Data
+from continualml.cli.printing import print_rows
+from continualml.settings import Project
+
+_LEAST_DISK_MB = 500
+
+
+def doctor(config: Config = None, data: Data = None, as_json: AsJson = False) -> None:
+    """Check ports, disk, versions, clock, permissions; say remedies; exit code 1 if one fails."""
+    project = configuration.load(config, data=data)
+    told = _checks(project)
+    print_rows(told, as_json=as_json)
+    if not all(t["ok"] for t in told):
+        raise typer.Exit(FAILED)
+
+
+def _checks(project: Project) -> list[dict[str, Any]]:
+    from importlib.util import find_spec  # noqa: PLC0415  only for this verb
+
+    said, told = project.settings, list[dict[str, Any]]()
+
+    def check(name: str, *, ok: bool, found: str, remedy: str) -> None:
+        told.append({"check": name, "ok": ok, "found": found, "remedy": "" if ok else remedy})
+
+    for name in ("port", "prefect_port", "mlflow_port"):
+        port = getattr(said, name)
+        with socket.socket() as probe:
+            free = probe.connect_ex((said.host, port)) != 0
+        check(
+            name,
+            ok=free,
+            found=f"{port} {'free' if free else 'taken'}",
+            remedy=f"set CONTINUAL_{name.upper()}, or let up take the next free one",
+        )
+    there = said.data if said.data.exists() else said.data.absolute().parent
+    free_mb = shutil.disk_usage(there).free >> 20
+    check(
+        "disk",
+        ok=free_mb >= _LEAST_DISK_MB,
+        found=f"{free_mb} MB free",
+        remedy=f"free {_LEAST_DISK_MB} MB beside {said.data}",
+    )
+    check(
+        "writable",
+        ok=os.access(there, os.W_OK),
+        found=str(there),
+        remedy="give this user the right to write there, or set CONTINUAL_DATA",
+    )
+    token = said.admin_token
+    closed = not token.exists() or not token.stat().st_mode & 0o077
+    check("admin token", ok=closed, found=str(token), remedy=f"chmod 600 {token}")
+    check(
+        "python",
+        ok=sys.version_info >= (3, 11),
+        found=sys.version.split()[0],
+        remedy="install Python 3.11 or newer",
+    )
+    extras = {"learn": "sklearn", "prefect": "prefect", "mlflow": "mlflow", "example": "matplotlib"}
+    missing = [extra for extra, module in extras.items() if find_spec(module) is None]
+    check(
+        "extras",
+        ok="learn" not in missing,
+        found=f"missing: {', '.join(missing)}" if missing else "all",
+        remedy="uv sync --extra learn: without it nothing is trained",
+    )
+    told.append(_clock(project))
+    return told
+
+
+def _clock(project: Project) -> dict[str, Any]:
+    """Compare this clock with the last entry of the ledger: it must not lie in the future."""
+    from datetime import UTC, datetime  # noqa: PLC0415  only for this verb
+
+    from continualml.store import ledger  # noqa: PLC0415  only for this verb
+    from continualml.store.engine import open_store, read  # noqa: PLC0415  only for this verb
+
+    now = datetime.now(UTC)
+    with read(open_store(project.settings.database_url)) as conn:
+        last = ledger.entries(conn, limit=1)
+    ok = not last or datetime.fromisoformat(last[0].recorded_at) <= now
+    remedy = "" if ok else "the clock was set back: let it be kept by NTP"
+    return {
+        "check": "clock",
+        "ok": ok,
+        "found": now.isoformat(timespec="seconds"),
+        "remedy": remedy,
+    }

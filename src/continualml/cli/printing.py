@@ -1,0 +1,38 @@
+"""How answers are printed: a table for people, JSON for programs, errors in one sentence."""
+
+import json
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def print_rows(told: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print rows of like keys."""
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+        return
+    if not told:
+        typer.echo("nothing")
+        return
+    table = Table()
+    columns = list(dict.fromkeys(key for row in told for key in row))
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in told:
+        table.add_row(*(_cell(row.get(name)) for name in columns))
+    Console().print(table)
+
+
+def say_error(text: str) -> None:
+    """Say what went wrong, apart from the answer."""
+    Console(stderr=True).print(f"[red]error:[/red] {text}", highlight=False, soft_wrap=True)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_cell(v)}" for k, v in value.items())
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)

@@ -1,0 +1,89 @@
+"""Verbs that turn the loop once: a cycle by hand, the first champion from a file."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from continualml import settings as configuration
+from continualml.cli.options import AsJson, Config, Data, ModelName, model_named
+from continualml.cli.printing import print_rows
+from continualml.settings import Project
+
+if TYPE_CHECKING:
+    from continualml.loop.cycle import Loop
+
+
+def cycle(
+    config: Config = None, data: Data = None, model: ModelName = None, as_json: AsJson = False
+) -> None:
+    """Turn the loop once by hand and say the verdict."""
+    project = configuration.load(config, data=data)
+    names = [model_named(project, model)] if model else list(project.models)
+    with _loop(project) as loop:
+        verdicts = [loop.turn(name) for name in names]
+    told = [
+        {"model": v.model, "kind": v.kind, "because": v.because, "rows": v.rows} for v in verdicts
+    ]
+    print_rows(told, as_json=as_json)
+
+
+def train(
+    source: Annotated[Path, typer.Argument(help="CSV with a header.")],
+    config: Config = None,
+    data: Data = None,
+    model: ModelName = None,
+    rows: Annotated[int | None, typer.Option(help="Take only the first rows.")] = None,
+) -> None:
+    """Train the first champion from a file; its rows go into the log."""
+    project = configuration.load(config, data=data)
+    typer.echo(_train(project, source, model_named(project, model), rows))
+
+
+def train_if_new(project: Project, source: Path, rows: int) -> None:
+    """Train the default model's first champion, unless it has one."""
+    from continualml.store import pointers  # noqa: PLC0415  only for this verb
+    from continualml.store.engine import open_store, read  # noqa: PLC0415  only for this verb
+
+    with read(open_store(project.settings.database_url)) as conn:
+        there = pointers.pointed(conn, project.default)
+    if "champion" not in there:
+        typer.echo(_train(project, source, project.default, rows))
+
+
+def _train(project: Project, source: Path, name: str, rows: int | None) -> str:
+    from continualml.learning.table import read  # noqa: PLC0415  only for this verb
+    from continualml.loop.begin import from_table  # noqa: PLC0415  only for this verb
+
+    table = read(source, project.models[name], limit=rows)
+    with _loop(project) as loop:
+        entry = from_table(loop, name, table)
+    decision = entry.decision
+    promised = ", ".join(f"{m} {v:.4f}" for m, v in decision.basis["promised"].items())
+    return (
+        f"{name}: version {decision.version} is the champion, from {len(table.labels)} rows; "
+        f"promised: {promised}; block {decision.basis['block']}"
+    )
+
+
+@contextmanager
+def _loop(project: Project) -> Iterator["Loop"]:
+    """Make a loop with its training process, for one verb."""
+    from continualml.loop.cycle import Loop  # noqa: PLC0415  only when needed
+    from continualml.loop.training import Limits, Trainer  # noqa: PLC0415  only when needed
+    from continualml.store.engine import open_store  # noqa: PLC0415  only when needed
+
+    said = project.settings
+    limits = Limits(seconds=said.train_timeout_seconds, memory_mb=said.train_memory_mb)
+    with Trainer(limits) as trainer:
+        yield Loop(
+            engine=open_store(said.database_url),
+            artifacts=said.artifacts,
+            models=project.models,
+            trainer=trainer,
+            holder=f"command@{socket.gethostname()}:{os.getpid()}",
+        )

@@ -1,0 +1,55 @@
+"""Every verb by its name, and the edge at which errors become exit codes."""
+
+import sys
+
+import typer
+
+from continualml.cli import configuring, doctor, looking, running, tokens, turning
+from continualml.cli.exits import CONFIGURATION, INTERRUPTED, OK, UNREACHABLE
+from continualml.cli.printing import say_error
+from continualml.errors import InputError
+
+app = typer.Typer(
+    name="continual",
+    help="Keeps a deployed model right by itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(configuring.init)
+app.command()(running.up)
+app.command()(running.serve)
+app.command()(turning.cycle)
+app.command()(turning.train)
+app.command("replay-stream")(running.replay_stream)
+app.command()(looking.status)
+app.command()(looking.decisions)
+app.command()(doctor.doctor)
+app.add_typer(tokens.app, name="token")
+app.add_typer(configuring.app, name="config")
+
+
+def main() -> None:
+    """Run the command; say errors of the user's in one sentence, without a traceback."""
+    from continualml.store.engine import StoreUnavailableError  # noqa: PLC0415  only when needed
+
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        say_error(str(error))
+        code = CONFIGURATION
+    except StoreUnavailableError as error:
+        say_error(f"the store cannot be opened: {error}")
+        code = UNREACHABLE
+    except (KeyboardInterrupt, typer.Abort):
+        say_error("stopped")
+        code = INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "exit_code"):
+            raise
+        show = getattr(error, "show", None)
+        if show is not None:
+            show()
+        code = int(error.exit_code)
+    sys.exit(code if isinstance(code, int) else OK)
