@@ -6,7 +6,7 @@ import pytest
 from continualml import decide
 from continualml.errors import InputError
 from continualml.model import Feature, Model, Policy, Strategy
-from continualml.records import Decision, Scored, Trained, TrainingFailed
+from continualml.records import Decision, Declared, Merged, Outcome, Scored, Trained, TrainingFailed
 
 BLOCK = 20
 MODEL = Model(
@@ -48,10 +48,11 @@ class World:
     def __init__(self, model: Model = MODEL, *, seed: int = 0) -> None:
         self.model, self.rng, self.level = model, np.random.default_rng(seed), {1: 0.2}
         self.seq, self.row, self.said = 1, 100, list[Decision]()
+        self.moody: set[int] = set()
         self.state, decisions = decide.begin(model, 1, trained("first", 1, 100))
         self.said += decisions
 
-    def take(self, outcome: Scored | Trained | TrainingFailed) -> tuple[Decision, ...]:
+    def take(self, outcome: Outcome) -> tuple[Decision, ...]:
         self.seq += 1
         self.state, decisions = decide.step(self.model, self.state, self.seq, outcome)
         self.said += decisions
@@ -64,6 +65,9 @@ class World:
         loss = np.column_stack(
             [(self.level[v] + noise + self.rng.normal(0, 0.05, rows)).clip(0, 1) for v in versions]
         )
+        for i, v in enumerate(versions):
+            if v in self.moody:  # right or quite wrong, each as often
+                loss[:, i] = 2 * self.level[v] * self.rng.integers(0, 2, rows)
         wrong = np.sqrt(loss)  # of two classes: the Brier loss is the wrong probability's square
         return Scored(
             versions=versions,
@@ -73,9 +77,18 @@ class World:
         )
 
     def go(self, rows: int, *, step: int = 20) -> None:
-        for _ in range(rows // step):
-            self.take(self.scored(step))
-            self.row += step
+        until = self.row + rows
+        while self.row < until:
+            self.take(self.scored(min(step, until - self.row)))
+            self.row = max(self.row, self.state.read)  # rows after an alarm are sent again
+
+    def blend(self, version: int) -> None:
+        """Carry out the order for the blend's graph."""
+        (order,) = [o for o in self.state.orders if o.strategy == decide.BLEND]
+        merged = Merged(
+            strategy=decide.BLEND, version=version, through=order.through, members=order.members
+        )
+        self.take(merged)
 
     def kinds(self) -> list[str]:
         return [d.kind for d in self.said if d.kind not in {"keep", "accept"}]
@@ -210,3 +223,140 @@ def test_a_cooldown_holds_back_the_next_promotion() -> None:
     assert calm.kinds() == ["first", "promote"]
     calm.go(4_000)
     assert calm.kinds() == ["first", "promote", "promote"]
+
+
+def test_the_blend_is_proven_once_and_then_its_weights_and_graphs_answer() -> None:
+    world = World()
+    world.level |= {2: 0.18, 3: 0.18}
+    world.moody = {2, 3}  # they are wrong on other rows, so their mean is better than either
+    world.take(trained("short", 2, 100))
+    world.take(trained("long", 3, 100))
+    world.blend(4)
+    assert world.state.weights.weights == (0.5, 0.5)
+    world.go(2_000)
+
+    promoted = next(d for d in world.said if d.kind == "promote")
+    assert (promoted.basis["place"], promoted.version) == ("blend", 4)
+    assert world.state.follows == "blend"
+    before = decide.champion_weights(world.state)
+    assert sum(before) == pytest.approx(1)
+    world.level |= {2: 0.3, 3: 0.01}
+    world.moody = set()
+    world.go(400)
+    after = dict(zip(world.state.weights.names, world.state.weights.weights, strict=True))
+    assert after["long"] > 0.9
+    assert after["long"] in decide.champion_weights(world.state)
+    assert world.state.anchor.weights != decide.champion_weights(world.state)  # the proven ones
+
+    world.level[5] = 0.1
+    world.take(trained("short", 5, world.row))
+    world.blend(6)
+    assert world.said[-1].kind == "follow"
+    assert world.state.champion.members == (("long", 3), ("short", 5))
+
+
+def test_the_blend_meets_each_row_with_the_weights_from_before_its_label() -> None:
+    world = World()
+    world.level |= {2: 0.1, 3: 0.3}
+    world.take(trained("short", 2, 100))
+    world.take(trained("long", 3, 100))
+    world.blend(4)
+    outcome = world.scored(40)
+    path = decide.weights_path(MODEL, world.state, outcome)
+    assert path is not None
+    assert path[0].tolist() == list(world.state.weights.weights)
+    world.take(outcome)
+    assert path[-1].tolist() == list(world.state.weights.weights)
+
+
+def test_what_was_bet_on_one_artifact_after_an_alarm_is_no_proof_of_the_next() -> None:
+    world = World()
+    world.level[2] = 0.15
+    world.take(trained("since-alarm", 2, 100))
+    world.go(300)
+    place = decide.places(MODEL).index("since-alarm")
+    assert world.state.evidence.gates[place].value > 5
+    world.take(trained("since-alarm", 3, world.row))
+    assert world.state.evidence.gates[place].value == 0
+
+
+def test_an_artifact_trained_after_an_alarm_is_never_followed_by_the_next_one() -> None:
+    world = World()
+    world.level[2] = 0.05
+    world.take(trained("since-alarm", 2, 100))
+    world.go(2_000)
+    assert (world.state.champion.version, world.state.follows) == (2, None)
+    world.level[3] = 0.9
+    world.take(trained("since-alarm", 3, world.row))
+    assert world.state.champion.version == 2
+
+
+def test_rows_after_an_alarm_meet_the_versions_that_came_of_it() -> None:
+    policy = replace(MODEL.policy, retrain="on_alarm", threshold=0.7, threshold_metric="brier")
+    world = World(replace(MODEL, policy=policy))
+    world.level[1] = 0.45
+    decisions = world.take(world.scored(1_000))
+    assert decisions[0].kind == "alarm"
+    assert world.state.read < 1_100
+    assert {o.through for o in world.state.orders} == {world.state.read}
+
+
+def test_an_earlier_version_that_fits_again_is_recalled() -> None:
+    world = World()
+    world.level[2] = 0.05
+    world.take(trained("short", 2, 100))
+    world.go(1_000)
+    world.level |= {3: 0.02}
+    world.take(trained("long", 3, world.row))
+    world.go(4_000)
+    assert world.state.champion.version == 3
+    assert {a.version for a in world.state.archive} == {1, 2}
+    world.level |= {1: 0.01, 2: 0.4, 3: 0.4}  # the world is again as it was in the beginning
+    world.go(1_000)
+    last = [d for d in world.said if d.kind in {"promote", "rollback"}][-1]
+    assert last.version == 1
+    assert last.basis["place"] == "recall"
+
+
+def test_a_version_without_a_finite_answer_is_as_wrong_as_can_be() -> None:
+    world = World()
+    world.level[2] = 0.2
+    world.take(trained("short", 2, 100))
+    outcome = world.scored(20)
+    answers = np.frombuffer(outcome.answers, "<f4").reshape(20, 2, 2).copy()
+    answers[:, 1] = np.nan
+    world.take(replace(outcome, answers=answers.tobytes()))
+    place = decide.places(MODEL).index("short")
+    assert world.state.evidence.gates[place].value < 1
+    assert world.state.read == 120
+
+
+def test_a_changed_policy_keeps_the_evidence_of_what_still_means_the_same() -> None:
+    world = World()
+    world.level |= {2: 0.17, 3: 0.19}
+    world.take(trained("short", 2, 100))
+    world.take(trained("long", 3, 100))
+    world.go(300)
+    old = dict(zip(decide.places(MODEL), world.state.evidence.gates, strict=True))
+    longer = replace(MODEL.policy.strategies[1], window=2_000)
+    fresh = Strategy(name="fresh", window=50, refit=50)
+    policy = replace(MODEL.policy, strategies=(fresh, longer, MODEL.policy.strategies[0]))
+    world.model = replace(MODEL, policy=policy)
+    world.seq += 1
+    declared = Declared(model=world.model)
+    world.state, (said,) = decide.step(MODEL, world.state, world.seq, declared)
+
+    new = dict(zip(decide.places(world.model), world.state.evidence.gates, strict=True))
+    assert old["short"].value > 1
+    assert new["short"] == old["short"]  # by name: its place has changed
+    assert new["long"].value == new["fresh"].value == 0  # another strategy under that name
+    assert (said.kind, said.basis["changed"]) == ("policy", ["policy.strategies"])
+    assert {"fresh", "long"} <= {o.strategy for o in world.state.orders}
+    world.go(100)  # and the loop goes on
+
+
+def test_another_schema_under_the_same_name_is_refused() -> None:
+    world = World()
+    other = replace(MODEL, features=(Feature(name="x"), Feature(name="z")))
+    with pytest.raises(InputError, match=r"models\.m\.features: expected as its versions were"):
+        decide.step(MODEL, world.state, 99, Declared(model=other))

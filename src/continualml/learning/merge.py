@@ -7,11 +7,20 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
+from continualml.errors import InputError
 from continualml.learning.export import ANSWER, CATEGORICAL, NUMERIC
 from continualml.learning.learners import LearningError
 from continualml.model import Model
 from continualml.records import Json, Rows
-from continualml.scoring.artifact import FORMAT, KEY, read_manifest, schema, united, write_manifest
+from continualml.scoring.artifact import (
+    FORMAT,
+    KEY,
+    check,
+    read_manifest,
+    schema,
+    united,
+    write_manifest,
+)
 from continualml.scoring.session import Session
 
 WEIGHTS = "weights"
@@ -32,10 +41,11 @@ def merge(
     Raises
     ------
     LearningError
-        If the merged graph does not answer as its members do on the rows.
+        If a member is of another schema, or the merged graph does not answer as its members do
+        on the rows.
     """
     graphs = [onnx.load_from_string(data) for _, _, data in members]
-    manifests = [_manifest_of(g) for g in graphs]
+    manifests = [_manifest_of(model, g) for g in graphs]
     manifest: Json = {
         "format": FORMAT,
         "schema": schema(model),
@@ -93,8 +103,13 @@ def _merged(graphs: Sequence[Any]) -> Any:
     return merged
 
 
-def _manifest_of(graph: Any) -> Json:
-    return read_manifest(next((p.value for p in graph.metadata_props if p.key == KEY), None))
+def _manifest_of(model: Model, graph: Any) -> Json:
+    manifest = read_manifest(next((p.value for p in graph.metadata_props if p.key == KEY), None))
+    try:
+        check(manifest, model)
+    except InputError as error:
+        raise LearningError(f"{model.name} cannot be blended: {error}") from error
+    return manifest
 
 
 def _check(model: Model, artifact: bytes, members: Sequence[bytes], rows: Rows) -> None:
