@@ -1,13 +1,27 @@
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from continualml import decide
 from continualml.errors import InputError
+from continualml.evidence.reference import codes, labelled, of_columns
 from continualml.model import Feature, Model, Policy, Strategy
-from continualml.records import Decision, Declared, Merged, Outcome, Scored, Trained, TrainingFailed
+from continualml.records import (
+    Decision,
+    Declared,
+    Described,
+    Merged,
+    Outcome,
+    Scored,
+    Trained,
+    TrainingFailed,
+    Watched,
+)
 
+Floats = NDArray[np.float64]
 BLOCK = 20
 MODEL = Model(
     name="m",
@@ -34,7 +48,7 @@ def trained(strategy: str, version: int, through: int, **other: float) -> Traine
         version=version,
         through=through,
         hold=50,
-        held={"brier": (values["loss"], 0.01), "error_rate": (0.3, 0.05), "log_loss": (0.3, 0.05)},
+        held={"brier": (values["loss"], 0.01), "error_rate": (0.15, 0.02), "log_loss": (0.2, 0.02)},
         predecessor=None if values["worse_by"] == 0 else 1,
         seconds=0.1,
         worse_by=values["worse_by"],
@@ -51,6 +65,7 @@ class World:
         self.moody: set[int] = set()
         self.state, decisions = decide.begin(model, 1, trained("first", 1, 100))
         self.said += decisions
+        self.describe()
 
     def take(self, outcome: Outcome) -> tuple[Decision, ...]:
         self.seq += 1
@@ -69,11 +84,41 @@ class World:
             if v in self.moody:  # right or quite wrong, each as often
                 loss[:, i] = 2 * self.level[v] * self.rng.integers(0, 2, rows)
         wrong = np.sqrt(loss)  # of two classes: the Brier loss is the wrong probability's square
+        target = self.rng.integers(0, 2, rows)
+        yes = np.where(target[:, None] == 1, 1 - wrong, wrong)
         return Scored(
             versions=versions,
             seq=np.arange(first, first + rows).astype("<i8").tobytes(),
-            target=np.ones(rows, "<f8").tobytes(),
-            answers=np.stack([wrong, 1 - wrong], axis=2).astype("<f4").tobytes(),
+            target=target.astype("<f8").tobytes(),
+            answers=np.stack([1 - yes, yes], axis=2).astype("<f4").tobytes(),
+        )
+
+    def describe(self) -> None:
+        """Carry out the order for a reference: a standard normal feature, labels half and half."""
+        columns = {"x": self.rng.normal(size=500)}
+        labels = labelled(self.model, self.rng.integers(0, 2, 500).astype(float))
+        self.take(
+            Described(
+                version=self.state.anchor.version,
+                observed=self.row,
+                columns=msgspec.msgpack.encode(of_columns(columns)),
+                labels=msgspec.msgpack.encode(of_columns(labels)),
+            )
+        )
+        self.observed = self.row
+
+    def see(self, values: Floats) -> tuple[Decision, ...]:
+        """Let observations come with these values of the feature."""
+        assert self.state.drift is not None
+        seq = np.arange(self.observed + 1, self.observed + 1 + len(values))
+        self.observed += len(values)
+        found = codes(self.state.drift.columns, {"x": values})
+        return self.take(
+            Watched(
+                version=self.state.drift.version,
+                seq=seq.astype("<i8").tobytes(),
+                codes=found.tobytes(),
+            )
         )
 
     def go(self, rows: int, *, step: int = 20) -> None:
@@ -194,6 +239,7 @@ def test_on_alarm_nothing_is_trained_until_the_threshold_is_broken() -> None:
     world.go(1_000)
     assert not world.state.orders
     world.level[1] = 0.45
+    world.moody = {1}
     world.go(600)
     alarms = [d for d in world.said if d.kind == "alarm"]
     assert abs(alarms[0].basis["began"] - 1_101) <= BLOCK
@@ -295,6 +341,7 @@ def test_rows_after_an_alarm_meet_the_versions_that_came_of_it() -> None:
     policy = replace(MODEL.policy, retrain="on_alarm", threshold=0.7, threshold_metric="brier")
     world = World(replace(MODEL, policy=policy))
     world.level[1] = 0.45
+    world.moody = {1}
     decisions = world.take(world.scored(1_000))
     assert decisions[0].kind == "alarm"
     assert world.state.read < 1_100
@@ -360,3 +407,80 @@ def test_another_schema_under_the_same_name_is_refused() -> None:
     other = replace(MODEL, features=(Feature(name="x"), Feature(name="z")))
     with pytest.raises(InputError, match=r"models\.m\.features: expected as its versions were"):
         decide.step(MODEL, world.state, 99, Declared(model=other))
+
+
+def test_a_feature_that_moved_while_the_loss_keeps_its_promise_is_only_said() -> None:
+    world = World()
+    world.level[2] = 0.15
+    world.take(trained("short", 2, 100))
+    world.take(trained("long", 3, 100))
+    world.level[3] = 0.15
+    world.go(100)
+    before = {o.strategy for o in world.state.orders}
+    said = world.see(world.rng.normal(1.0, 1.0, 400))
+    alarms = [d for d in said if d.kind == "alarm"]
+    assert {d.basis["diagnosis"] for d in alarms} == {"covariate shift"}
+    assert alarms[0].basis["moved"][0]["name"] == "x"
+    assert world.state.incident is None
+    assert {o.strategy for o in world.state.orders} == before
+
+
+def test_a_broken_feed_stops_learning_and_promotions_until_it_has_healed() -> None:
+    world = World()
+    world.level |= {2: 0.1, 3: 0.1}
+    world.take(trained("short", 2, 100))
+    world.take(trained("long", 3, 100))
+    said = world.see(np.full(200, np.nan))
+    assert [d.basis["diagnosis"] for d in said if d.kind == "alarm"][:1] == ["broken feed"]
+    assert world.state.incident is not None
+    world.go(10 * BLOCK - BLOCK)
+    assert world.state.orders == ()
+    assert "promote" not in world.kinds()
+    world.see(world.rng.normal(size=200))
+    world.go(2 * BLOCK)
+    recovered = next(d for d in world.said if d.kind == "recover")
+    assert recovered.basis["incident"]["name"] == "broken feed"
+    assert world.state.excluded[0][0] <= 120  # what was broken is left out of every later fit
+    orders: tuple[decide.Order, ...] = world.state.orders
+    assert {o.without for o in orders} == {world.state.excluded}
+    world.go(2_000)
+    assert "promote" in world.kinds()
+
+
+def test_labels_that_look_flipped_are_a_fault_and_nothing_is_learnt_from_them() -> None:
+    policy = replace(MODEL.policy, threshold=0.75, threshold_metric="accuracy")
+    world = World(replace(MODEL, policy=policy))
+    world.level = {1: 0.01, 2: 0.01}
+    world.take(trained("short", 2, 100))
+    world.go(400)
+    world.level = {1: 0.95, 2: 0.95}  # whatever answered rightly is contradicted now
+    world.go(100)
+    alarm = next(d for d in world.said if d.kind == "alarm")
+    assert alarm.basis["diagnosis"] == "label fault"
+    assert world.state.incident is not None
+    assert world.state.orders == ()
+
+
+def test_a_champion_that_went_bad_alone_is_no_label_fault() -> None:
+    policy = replace(MODEL.policy, threshold=0.75, threshold_metric="accuracy")
+    world = World(replace(MODEL, policy=policy))
+    world.level = {1: 0.01, 2: 0.01}
+    world.take(trained("short", 2, 100))
+    world.go(200)
+    world.level = {1: 0.95, 2: 0.01}
+    world.go(100)
+    alarm = next(d for d in world.said if d.kind == "alarm")
+    assert alarm.basis["diagnosis"] == "concept change"
+
+
+def test_labels_of_one_class_only_are_a_fault() -> None:
+    world = World()
+    world.level[2] = 0.2
+    world.take(trained("short", 2, 100))
+    for _ in range(15):
+        outcome = world.scored(20)
+        world.take(replace(outcome, target=np.ones(20, "<f8").tobytes()))
+        world.row = max(world.row, world.state.read)
+    alarms = [d for d in world.said if d.kind == "alarm" and d.basis["family"] == "labels"]
+    assert alarms[0].basis["diagnosis"] == "label fault"
+    assert world.state.incident is not None

@@ -71,6 +71,9 @@ class Policy:
         What the threshold is about: ``accuracy`` (classification) or ``brier`` (1 - Brier loss).
     tolerance
         Added to the promised loss when no threshold is set, in [0, 1).
+    drift_tolerance
+        By how much the share of rows in a part of a feature may differ from the reference, in
+        [0, 1), before it counts as moved.
     false_alarms, false_promotions
         Rows, at least, that are expected to pass until an alarm without a change, and until a
         promotion of a strategy that is not better.
@@ -86,6 +89,7 @@ class Policy:
     threshold: float | None = None
     threshold_metric: Literal["accuracy", "brier"] = "accuracy"
     tolerance: float = 0.02
+    drift_tolerance: float = 0.03
     false_alarms: int = 10_000
     false_promotions: int = 10_000
     block: int | None = None
@@ -99,6 +103,9 @@ class Policy:
             raise InputError("policy.threshold", expected="a number in (0, 1)", got=self.threshold)
         if not 0 <= self.tolerance < 1:
             raise InputError("policy.tolerance", expected="a number in [0, 1)", got=self.tolerance)
+        if not 0 <= self.drift_tolerance < 1:
+            got = self.drift_tolerance
+            raise InputError("policy.drift_tolerance", expected="a number in [0, 1)", got=got)
         smallest = self.block or 1
         for name, least, got in (
             ("block", 1, self.block if self.block is not None else 1),

@@ -12,7 +12,16 @@ from continualml.model import Model
 Json = dict[str, Any]
 
 DecisionKind = Literal[
-    "first", "keep", "accept", "refuse", "promote", "follow", "rollback", "alarm", "policy"
+    "first",
+    "keep",
+    "accept",
+    "refuse",
+    "promote",
+    "follow",
+    "rollback",
+    "alarm",
+    "policy",
+    "recover",
 ]
 LabelVerdict = Literal["accepted", "duplicate", "superseded", "pending", "rejected"]
 
@@ -31,6 +40,19 @@ class Rows:
     def __len__(self) -> int:
         """Count the rows."""
         return len(self.numeric)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observations:
+    """Rows in the order of their numbers, labelled or not; ``answer`` as in ``Window``."""
+
+    seq: NDArray[np.int64]
+    rows: Rows
+    answer: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.seq)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +87,18 @@ class Window:
 
     def part(self, start: int, stop: int) -> "Window":
         """Take the rows from ``start`` to before ``stop``."""
-        cut = slice(start, stop)
+        return self.only(slice(start, stop))
+
+    def without(self, spans: tuple[tuple[int, int], ...]) -> "Window":
+        """Leave out rows observed or labelled at a number in one of the spans (inclusive)."""
+        kept = np.ones(len(self), dtype=np.bool_)
+        for first, last in spans:
+            for seq in (self.seq, self.observation_seq):
+                kept &= (seq < first) | (seq > last)
+        return self.only(kept) if spans else self
+
+    def only(self, cut: slice | NDArray[np.bool_]) -> "Window":
+        """Take the rows of a cut."""
         return Window(
             seq=self.seq[cut],
             observation_seq=self.observation_seq[cut],
@@ -127,6 +160,33 @@ class Merged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """Outcome: what features, answers and labels looked like when a version was proven.
+
+    ``columns`` and ``labels`` are references as MessagePack; ``observed`` is the largest number
+    of an observation among the rows described: later ones are held against them.
+    """
+
+    version: int
+    observed: int
+    columns: bytes
+    labels: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """Outcome: where in the reference of ``version`` the columns of new observations lie.
+
+    ``seq`` is (n,) little-endian int64, the observations' numbers; ``codes`` (n, columns) uint8,
+    one byte for each column of a row.
+    """
+
+    version: int
+    seq: bytes
+    codes: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingFailed:
     """Outcome: no version came of it (time, memory, one class only, a graph that differs…)."""
 
@@ -142,7 +202,7 @@ class Declared:
     model: Model
 
 
-Outcome = Scored | Trained | Merged | TrainingFailed | Declared
+Outcome = Scored | Trained | Merged | Described | Watched | TrainingFailed | Declared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,6 +89,7 @@ class PolicyTable(_Strict):
     threshold: float | None = Field(None, gt=0, lt=1)
     threshold_metric: Literal["accuracy", "brier"] = "accuracy"
     tolerance: float = Field(0.02, ge=0, lt=1)
+    drift_tolerance: float = Field(0.03, ge=0, lt=1)
     false_alarms: Budget = 10_000
     false_promotions: Budget = 10_000
     block: int | None = Field(None, ge=1)

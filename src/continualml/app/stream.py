@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as Printed
 
+from continualml.app.picture import draw
 from continualml.learning.table import Table
 from continualml.model import Model
 
 _LONGEST_WAIT_S = 30.0
 _SAY_S = 10.0
-_ROLLING = 2_000
 _PATIENCE_S = 120.0
 
 
@@ -125,51 +125,9 @@ def report(
     }
     path = output / "result.json"
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    _draw(right, moves, replay, output / "accuracy.png")
+    title = f"{replay.model.name}, labels {replay.delay} rows late"
+    draw(right, moves, start=replay.start, title=title, path=output / "accuracy.png")
     console.print(f"written: {path} and {output / 'accuracy.png'}")
-
-
-def _draw(
-    right: dict[str, np.ndarray[Any, np.dtype[np.bool_]]],
-    moves: list[dict[str, Any]],
-    replay: Replay,
-    path: Path,
-) -> None:
-    import matplotlib as mpl  # noqa: PLC0415  an extra
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415  an extra
-
-    figure, axes = plt.subplots(figsize=(11, 5), layout="constrained")
-    n = min(_ROLLING, max(2, len(next(iter(right.values()))) // 4))
-    for name, was in right.items():
-        total = np.concatenate(([0], np.cumsum(was)))
-        rolling = (total[n:] - total[:-n]) / n
-        strong = name == "Continual ML"
-        axes.plot(
-            np.arange(n, len(was) + 1) + replay.start,
-            rolling,
-            label=f"{name}: {was.mean():.3f}",
-            linewidth=2.2 if strong else 1.1,
-            zorder=3 if strong else 2,
-        )
-    for move in moves:
-        axes.axvline(move["row"], color="0.4", linestyle=":", linewidth=1)
-        axes.annotate(
-            move["kind"],
-            (move["row"], 0.01),
-            xycoords=("data", "axes fraction"),
-            rotation=90,
-            fontsize=8,
-            ha="right",
-        )
-    axes.set_xlabel("row of the stream (half hours)")
-    axes.set_ylabel(f"accuracy over the last {n} rows")
-    axes.set_title(f"{replay.model.name}, labels {replay.delay} rows late")
-    axes.legend(loc="lower right")
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _moves(client: httpx.Client, replay: Replay, served: Served) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from continualml.cli import configuring, doctor, looking, running, tokens, turning
+from continualml.cli import configuring, doctor, looking, running, tokens, trying, turning
 from continualml.cli.exits import CONFIGURATION, INTERRUPTED, OK, UNREACHABLE
 from continualml.cli.printing import say_error
 from continualml.errors import InputError
@@ -23,6 +23,7 @@ app.command()(running.serve)
 app.command()(turning.cycle)
 app.command()(turning.train)
 app.command("replay-stream")(running.replay_stream)
+app.command()(trying.backtest)
 app.command()(looking.status)
 app.command()(looking.decisions)
 app.command()(doctor.doctor)

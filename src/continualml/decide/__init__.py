@@ -3,7 +3,15 @@
 from dataclasses import dataclass, replace
 
 from continualml.decide.judge import scored, weights_path
-from continualml.decide.learn import about, artifact, failed, merged, order_due, trained
+from continualml.decide.learn import (
+    about,
+    artifact,
+    failed,
+    merged,
+    order_due,
+    reference_order,
+    trained,
+)
 from continualml.decide.policy import changed, declared, policy_hash
 from continualml.decide.promise import evidence_now, promised, questions
 from continualml.decide.standing import (
@@ -11,6 +19,7 @@ from continualml.decide.standing import (
     BLEND,
     PREVIOUS,
     RECALL,
+    REFERENCE,
     SINCE_ALARM,
     Artifact,
     Order,
@@ -21,17 +30,21 @@ from continualml.decide.standing import (
     rows_until_due,
     watched,
 )
+from continualml.decide.watch import described
+from continualml.decide.watch import watched as watched_columns
 from continualml.evidence import fold
 from continualml.model import Model
 from continualml.records import (
     Decision,
     Declared,
+    Described,
     Json,
     Merged,
     Outcome,
     Scored,
     Trained,
     TrainingFailed,
+    Watched,
 )
 
 __all__ = [
@@ -39,6 +52,7 @@ __all__ = [
     "BLEND",
     "PREVIOUS",
     "RECALL",
+    "REFERENCE",
     "SINCE_ALARM",
     "Artifact",
     "Known",
@@ -86,6 +100,7 @@ def begin(model: Model, seq: int, outcome: Trained) -> Step:
     }
     because = f"first champion, trained on rows up to {first.through}, judged on later ones"
     said = about(model, state, "first", because=because, basis=basis, version=first.version)
+    state = replace(state, orders=(reference_order(state),))
     return order_due(model, state), (said,)
 
 
@@ -111,6 +126,10 @@ def step(model: Model, state: Standing, seq: int, outcome: Outcome) -> Step:
             after, decisions = merged(model, state, outcome)
         case TrainingFailed():
             after, decisions = failed(model, state, outcome)
+        case Described():
+            after, decisions = described(model, state, outcome)
+        case Watched():
+            after, decisions = watched_columns(model, state, outcome)
         case _:
             after, decisions = _declared(model, state, outcome)
     return replace(after, seq=seq), tuple(decisions)

@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from continualml.decide.learn import about, order_due
+from continualml.decide.diagnose import of_loss, opened
+from continualml.decide.learn import about, order_due, reference_order
 from continualml.decide.promise import evidence_now, promised, questions
 from continualml.decide.standing import (
     ANCHOR,
     BLEND,
     PREVIOUS,
     RECALL,
+    REFERENCE,
     SINCE_ALARM,
     Artifact,
     Order,
@@ -20,6 +22,7 @@ from continualml.decide.standing import (
     places,
     watched,
 )
+from continualml.decide.watch import healed, label_alarms
 from continualml.errors import InputError
 from continualml.evidence import blend, fold, recall
 from continualml.model import Model
@@ -28,6 +31,7 @@ from continualml.scoring.losses import loss, measured
 
 Floats = NDArray[np.float64]
 _MOST_EARLIER = 3
+_FORGETTING = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,7 @@ def scored(model: Model, state: Standing, outcome: Scored) -> tuple[Standing, li
         _champion_losses(model, state, answered),
         _differences(model, state, answered),
         present=tuple(a is not None for a in challengers(model, state)),
-        quiet=state.quiet_until - state.rows,
+        quiet=state.quiet_until - state.rows if state.incident is None else len(answered.seq),
     )
     n = int(np.searchsorted(answered.seq, evidence.seq, side="right"))
     state = replace(
@@ -90,10 +94,13 @@ def scored(model: Model, state: Standing, outcome: Scored) -> tuple[Standing, li
         evidence=evidence,
         read=max(state.read, evidence.seq),
         rows=state.rows + n,
-        weights=answered.weights_after(state.weights, n),
-        recalled=answered.recalled_after(state.recalled, n),
+        weights=state.weights if state.incident else answered.weights_after(state.weights, n),
+        recalled=state.recalled if state.incident else answered.recalled_after(state.recalled, n),
     )
-    decisions: list[Decision] = []
+    state = _lately(model, state, answered, n)
+    state, decisions = healed(model, state)
+    state, some = label_alarms(model, state, outcome)
+    decisions += some
     if crossing and crossing.alarmed:
         state = _alarmed(model, state, decisions)
     if crossing and crossing.proven:
@@ -155,6 +162,18 @@ def weighed(model: Model, state: Standing, answered: Answered) -> Answered:
     return answered
 
 
+def _lately(model: Model, state: Standing, answered: Answered, n: int) -> Standing:
+    """Let the shares of wrong rows go over the first n rows, the newest ones counting most."""
+    target = answered.target[:n]
+    own = measured(model, "error_rate", _champion(state, answered)[:n], target)
+    each = [measured(model, "error_rate", a[:n], target) for a in answered.by_graph.values()]
+    error, contradicted = state.error, state.contradicted
+    for x, y in zip(own.tolist(), np.min(each, axis=0).tolist(), strict=True):
+        error = _FORGETTING * error + (1 - _FORGETTING) * x
+        contradicted = _FORGETTING * contradicted + (1 - _FORGETTING) * y
+    return replace(state, error=error, contradicted=contradicted)
+
+
 def _champion(state: Standing, answered: Answered) -> Floats:
     return answered.of(state.champion, live=state.follows == BLEND)
 
@@ -185,23 +204,28 @@ def _differences(model: Model, state: Standing, answered: Answered) -> Floats:
 def _alarmed(model: Model, state: Standing, decisions: list[Decision]) -> Standing:
     strongest = state.evidence.strongest
     began = state.evidence.alarms[strongest].strongest_began
-    basis = {**evidence_now(model, state), "began": began}
-    metric, level = list(basis["promised"].items())[strongest]
-    basis["metric"] = metric
-    because = (
-        f"the champion's {metric} is above the promised {level:.4f}; it probably began at "
-        f"row {began}"
-    )
-    version = state.champion.version
+    metric, level = list(promised(model, state.anchor).items())[strongest]
+    diagnosis = of_loss(model, state, metric=metric, level=level, began=began)
+    basis = {
+        **evidence_now(model, state),
+        "family": "loss",
+        "diagnosis": diagnosis.name,
+        "began": began,
+        "metric": metric,
+    }
+    because, version = diagnosis.because, state.champion.version
     decisions.append(about(model, state, "alarm", because=because, basis=basis, version=version))
+    asked = questions(model, state.anchor, state.block)
+    state = replace(state, evidence=fold.silenced(asked, state.evidence))
+    if diagnosis.incident:
+        return opened(state, diagnosis, state.read)
     wanted = [Order(strategy=SINCE_ALARM, through=state.read, since=began)]
     if model.policy.retrain == "on_alarm":
         wanted += [Order(strategy=s.name, through=state.read) for s in model.policy.strategies]
+    wanted = [replace(o, without=state.excluded) for o in wanted]
     waiting = {o.strategy for o in wanted}
-    asked = questions(model, state.anchor, state.block)
     return replace(
         remembered(state, state.champion),
-        evidence=fold.silenced(asked, state.evidence),
         orders=(*(o for o in state.orders if o.strategy not in waiting), *wanted),
     )
 
@@ -239,6 +263,8 @@ def installed(model: Model, state: Standing, winner: Artifact, *, follows: str |
         previous=frozen(state, state.champion) if state.follows == BLEND else state.champion,
         quiet_until=state.rows + model.policy.cooldown,
         evidence=fold.untouched(questions(model, winner, state.block), seq=state.read),
+        drift=None,
+        orders=(*(o for o in state.orders if o.strategy != REFERENCE), reference_order(state)),
     )
 
 

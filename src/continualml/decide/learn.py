@@ -6,6 +6,7 @@ from dataclasses import replace
 from continualml.decide.promise import questions
 from continualml.decide.standing import (
     BLEND,
+    REFERENCE,
     SINCE_ALARM,
     Artifact,
     Expected,
@@ -30,7 +31,7 @@ Step = tuple[Standing, list[Decision]]
 
 def order_due(model: Model, state: Standing) -> Standing:
     """Order each strategy whose refit is due and that is not ordered already."""
-    if model.policy.retrain == "on_alarm":
+    if model.policy.retrain == "on_alarm" or state.incident is not None:
         return state
     due = [
         s.name
@@ -38,12 +39,21 @@ def order_due(model: Model, state: Standing) -> Standing:
         if s.name not in state.ordered_at or state.rows - state.ordered_at[s.name] >= s.refit
     ]
     waiting = {o.strategy for o in state.orders}
-    fresh = tuple(Order(strategy=n, through=state.read) for n in due if n not in waiting)
+    fresh = tuple(
+        Order(strategy=n, through=state.read, without=state.excluded)
+        for n in due
+        if n not in waiting
+    )
     return replace(
         state,
         orders=(*state.orders, *fresh),
         ordered_at={**state.ordered_at, **dict.fromkeys(due, state.rows)},
     )
+
+
+def reference_order(state: Standing) -> Order:
+    """Order what columns and labels look like now: the next ones are held against it."""
+    return Order(strategy=REFERENCE, through=state.read, without=state.excluded)
 
 
 def trained(model: Model, state: Standing, outcome: Trained) -> Step:

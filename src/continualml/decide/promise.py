@@ -1,12 +1,15 @@
 """What was promised of the champion, and the questions that follow from it."""
 
 from continualml.decide.standing import Artifact, Standing, challengers, places
-from continualml.evidence import fold
+from continualml.evidence import drift, fold
 from continualml.evidence.loss import LossQuestion
+from continualml.evidence.reference import Reference
 from continualml.model import Model
 from continualml.records import Json
 from continualml.scoring.losses import metrics
 
+# The loss, the columns and the labels share the budget for false alarms: each has three times it.
+FAMILIES = 3
 _NARROWEST = 1e-3
 
 
@@ -30,7 +33,7 @@ def questions(model: Model, anchor: Artifact, block: int) -> fold.Questions:
         alarms=tuple(
             LossQuestion(
                 promised=min(max(level, _NARROWEST), 1 - _NARROWEST),
-                budget=max(policy.false_alarms, block),
+                budget=FAMILIES * max(policy.false_alarms, block),
                 block=block,
             )
             for level in promised(model, anchor).values()
@@ -60,4 +63,28 @@ def evidence_now(model: Model, state: Standing) -> Json:
             if a
         },
         "weights": dict(zip(state.weights.names, state.weights.weights, strict=True)),
+        "columns": _levels(model, state),
+        "incident": state.incident.name if state.incident else None,
+    }
+
+
+def question(model: Model, state: Standing, reference: Reference) -> drift.DriftQuestion:
+    """Ask whether any column moved by more than the user tolerates, within the budget."""
+    policy = model.policy
+    return drift.DriftQuestion(
+        reference=reference,
+        budget=FAMILIES * max(policy.false_alarms, state.block),
+        block=state.block,
+        tolerance=policy.drift_tolerance,
+    )
+
+
+def _levels(model: Model, state: Standing) -> dict[str, float]:
+    """Each column's evidence as a share of the threshold."""
+    there = state.drift
+    if there is None:
+        return {}
+    return {
+        **drift.levels(question(model, state, there.columns), there.of_columns),
+        **drift.levels(question(model, state, there.labels), there.of_labels),
     }

@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 
 from continualml.evidence import fold
 from continualml.evidence.blend import Weights
+from continualml.evidence.drift import DriftEvidence
 from continualml.evidence.recall import Recalled
+from continualml.evidence.reference import Reference
 from continualml.model import Model
 
 BLEND, SINCE_ALARM, RECALL = "blend", "since-alarm", "recall"
+REFERENCE = "reference"
 PREVIOUS, ANCHOR = "previous", "anchor"
 _ONE_SIDED_95 = 1.645
 
@@ -18,13 +21,15 @@ class Order:
     """A version that was decided to be made: of ``strategy``, on rows up to ``through``.
 
     ``since`` is set for the strategy ``since-alarm``: only rows at or above it. ``members`` are
-    set for the blend: (strategy, version) of those that become one graph.
+    set for the blend: (strategy, version) of those that become one graph. Rows that were
+    observed or labelled at numbers in one of ``without``, inclusive pairs, are left out of a fit.
     """
 
     strategy: str
     through: int
     since: int | None = None
     members: tuple[tuple[str, int], ...] = ()
+    without: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,30 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """Rows that are not what they say, from ``began`` on; ``last`` is its last sign so far.
+
+    ``rows`` are the labelled rows taken in when it was last seen.
+    """
+
+    name: str
+    began: int
+    last: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """Evidence that columns or labels moved from what they were when ``version`` was proven."""
+
+    version: int
+    columns: Reference
+    labels: Reference
+    of_columns: DriftEvidence
+    of_labels: DriftEvidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """All that the loop knows of a model; a function of its outcomes and its policy alone.
 
@@ -94,6 +123,13 @@ class Standing:
         ``rows`` before which no promotion happens (cooldown).
     orders
         Versions decided to be made whose outcome has not come back.
+    drift
+        Evidence on features, answers and labels; None until the references have come.
+    error, contradicted
+        Forgetting shares of rows that the champion, and that every version answered wrongly
+        lately.
+    incident, excluded
+        The fault that is open, and the numbers between which rows were faulty before.
     policy
         Hash of the schema and policy in force.
     """
@@ -114,6 +150,11 @@ class Standing:
     ordered_at: dict[str, int] = field(default_factory=dict)
     quiet_until: int = 0
     orders: tuple[Order, ...] = ()
+    drift: Drift | None = None
+    error: float = 0.0
+    contradicted: float = 0.0
+    incident: Incident | None = None
+    excluded: tuple[tuple[int, int], ...] = ()
     policy: str = ""
 
 
@@ -156,7 +197,7 @@ def watched(model: Model, state: Standing) -> tuple[int, ...]:
 
 def rows_until_due(model: Model, state: Standing) -> int | None:
     """Labelled rows until a strategy wants a refit; None when nothing is on a schedule."""
-    if model.policy.retrain == "on_alarm":
+    if model.policy.retrain == "on_alarm" or state.incident is not None:
         return None
     return min(
         max(1, state.ordered_at.get(s.name, 0) + s.refit - state.rows)

@@ -16,11 +16,11 @@ from continualml.model import Model
 from continualml.records import (
     Decision,
     Declared,
+    Observations,
     Outcome,
     Rows,
     Scored,
     Trained,
-    TrainingFailed,
     Window,
 )
 from continualml.scoring.losses import measured, metrics
@@ -32,6 +32,7 @@ LIMITS = (
     "Labels that depend on the model's own answers make every backtest wrong.",
     "A policy that was chosen because it did well here will do less well elsewhere.",
 )
+_SESSIONS = 64
 Floats = NDArray[np.float64]
 Progress = Callable[[int], None]
 
@@ -56,16 +57,30 @@ class Recorded:
     corrections: tuple[tuple[int, int, float], ...] = ()
     artifacts: dict[int, bytes] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
+    asked: NDArray[np.intp] = field(init=False)
+    asked_seq: NDArray[np.int64] = field(init=False)
+    answers: Floats = field(init=False)
+    answered_to: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        """Put the rows also in the order in which they were asked; none is answered yet."""
+        self.asked = np.argsort(self.rows.observation_seq)
+        self.asked_seq = self.rows.observation_seq[self.asked]
+        self.answers = np.full((len(self.rows), self.model.width), np.nan)
 
     def joined(self, after: int, limit: int) -> Window:
         """Read the next rows that became labelled after the number ``after``."""
         start = int(np.searchsorted(self.rows.seq, after, side="right"))
         return self.rows.part(start, min(start + limit, len(self.rows)))
 
-    def training(self, through: int, newest: int) -> Window:
+    def training(
+        self, through: int, newest: int, without: tuple[tuple[int, int], ...] = ()
+    ) -> Window:
         """Read the newest rows labelled at or below ``through``, with corrections up to there."""
         stop = int(np.searchsorted(self.rows.seq, through, side="right"))
-        found = self.rows.part(max(0, stop - newest), stop)
+        more = sum(self.n_joined(first - 1, min(last, through)) for first, last in without)
+        found = self.rows.part(max(0, stop - newest - more), stop).without(without)
+        found = found.part(max(0, len(found) - newest), len(found))
         later = {o: t for at, o, t in self.corrections if at <= through}
         if not later:
             return found
@@ -80,6 +95,17 @@ class Recorded:
         start, stop = np.searchsorted(self.rows.seq, (after, upto), side="right")
         return int(stop - start)
 
+    def observed(self, after: int, limit: int) -> Observations:
+        """Read the next rows that were asked and answered after the number ``after``."""
+        start, stop = np.searchsorted(self.asked_seq, (after, self.answered_to), side="right")
+        some = self.asked[start : min(stop, start + limit)]
+        rows = self.rows.rows
+        return Observations(
+            seq=self.rows.observation_seq[some],
+            rows=Rows(numeric=rows.numeric[some], categorical=rows.categorical[some]),
+            answer=self.answers[some],
+        )
+
     def artifact(self, version: int) -> bytes:
         """Read the bytes of a version."""
         return self.artifacts[version]
@@ -87,8 +113,27 @@ class Recorded:
     def session(self, version: int) -> Session:
         """Load a version, or take the one that is loaded."""
         if version not in self.sessions:
+            if len(self.sessions) >= _SESSIONS:
+                self.sessions.pop(next(iter(self.sessions)))
             self.sessions[version] = Session(self.artifacts[version])
         return self.sessions[version]
+
+    def under(self, model: Model) -> "Recorded":
+        """Take the same log for another policy, with no version made yet.
+
+        Raises
+        ------
+        InputError
+            If the other model is not the same problem.
+        """
+        for part in ("kind", "target", "features", "classes"):
+            if getattr(model, part) != getattr(self.model, part):
+                raise InputError(
+                    f"models.{model.name}.{part}",
+                    expected=f"as in the log: {getattr(self.model, part)!r}",
+                    got=getattr(model, part),
+                )
+        return replace(self, model=model, artifacts={}, sessions={})
 
     def register(self, new: making.Made) -> Outcome:
         """Give a version the next number."""
@@ -103,8 +148,10 @@ class Result:
 
     Parameters
     ----------
-    losses
-        Mean loss by metric.
+    lost
+        (n,) losses by metric, in the order in which the rows were asked.
+    observation_seq
+        (n,) the rows' numbers.
     right
         (n,) whether each row was answered rightly (a regression: within the bound).
     decisions
@@ -114,12 +161,17 @@ class Result:
     """
 
     policy: str
-    losses: dict[str, float]
+    lost: dict[str, Floats]
+    observation_seq: NDArray[np.int64]
     right: NDArray[np.bool_]
     decisions: tuple[tuple[int, Decision], ...]
     refits: int
     refused: int
     fit_seconds: float
+
+    def judged(self, since: int | None) -> NDArray[np.bool_]:
+        """(n,) True for the rows asked after the number ``since``; all of them without one."""
+        return self.observation_seq > (since or 0)
 
     def rows_of(self, *kinds: str) -> list[int]:
         """Judged rows at which decisions of these kinds came."""
@@ -204,7 +256,6 @@ class _Replayed:
         rows = recorded.rows
         after = np.flatnonzero(rows.seq > recorded.first)
         self._order = after[np.argsort(rows.observation_seq[after])]  # as they were asked
-        self._answers = np.full((len(self._order), recorded.model.width), np.nan)
         self._decisions: list[tuple[int, Decision]] = []
         self._n = self._refits = self._refused = 0
         self._seconds = 0.0
@@ -214,8 +265,8 @@ class _Replayed:
         """Train the first champion."""
         order = decide.Order(strategy=making.FIRST, through=self._past.first)
         new = making.made(self._past, trainer, self._model, None, order)
-        if isinstance(new, TrainingFailed):
-            raise InputError("first", expected="rows to learn from", got=new.because)
+        if not isinstance(new, making.Made):
+            raise InputError("first", expected="rows to learn from", got=new)
         known = self._advance(decide.Known(), Declared(model=self._model))
         return self._advance(known, self._past.register(new))
 
@@ -224,7 +275,7 @@ class _Replayed:
         state = _standing(known)
         fits = [o for o in state.orders if o.strategy != decide.BLEND] or state.orders
         for new in [making.made(self._past, trainer, self._model, state, o) for o in fits]:
-            outcome = new if isinstance(new, TrainingFailed) else self._past.register(new)
+            outcome = self._past.register(new) if isinstance(new, making.Made) else new
             if isinstance(outcome, Trained):
                 self._seconds += outcome.seconds
             known = self._advance(known, outcome)
@@ -236,8 +287,10 @@ class _Replayed:
         path = decide.weights_path(self._model, before, scored)
         known = self._advance(known, scored)
         labels = np.frombuffer(scored.seq, "<i8")
-        self._answer(before, labels[labels <= _standing(known).read], path)
-        return known
+        after = _standing(known)
+        self._answer(before, labels[labels <= after.read], path)
+        seen = making.watched(self._past, after, self._model, upto=after.read)
+        return known if seen is None else self._advance(known, seen)
 
     def answer_rest(self, state: decide.Standing) -> None:
         """Answer what was asked after the last label."""
@@ -246,11 +299,13 @@ class _Replayed:
     def result(self, policy: str) -> Result:
         """Sum up."""
         target = self._past.rows.target[self._order]
-        lost = {m: measured(self._model, m, self._answers, target) for m in metrics(self._model)}
-        wrong = measured(self._model, "error_rate", self._answers, target)
+        said = self._past.answers[self._order]
+        lost = {m: measured(self._model, m, said, target) for m in metrics(self._model)}
+        wrong = measured(self._model, "error_rate", said, target)
         return Result(
             policy=policy,
-            losses={m: float(x.mean()) for m, x in lost.items()},
+            lost=lost,
+            observation_seq=self._past.rows.observation_seq[self._order],
             right=wrong == 0,
             decisions=tuple(self._decisions),
             refits=self._refits,
@@ -289,7 +344,8 @@ class _Replayed:
             if path is not None and state.follows == decide.BLEND:
                 weights = path[np.searchsorted(labels, asked[:n])]
             answer = blend.mixed(weights, np.stack(said, axis=1))
-        self._answers[self.answered : self.answered + n] = answer
+        self._past.answers[some] = answer
+        self._past.answered_to = int(asked[n - 1])
         self.answered += n
 
 

@@ -12,7 +12,16 @@ from continualml import decide
 from continualml.errors import InputError
 from continualml.loop.making import Made
 from continualml.model import Model
-from continualml.records import Decision, Json, LedgerEntry, Merged, Outcome, Trained, Window
+from continualml.records import (
+    Decision,
+    Json,
+    LedgerEntry,
+    Merged,
+    Observations,
+    Outcome,
+    Trained,
+    Window,
+)
 from continualml.scoring.session import Session
 from continualml.store import artifacts, ledger, log, outbox, pointers, snapshots, windows
 from continualml.store.engine import read
@@ -39,10 +48,23 @@ class Shelf:
         with read(self.engine) as conn:
             return windows.joined(conn, self.model, after, limit=limit)
 
-    def training(self, through: int, newest: int) -> Window:
+    def training(
+        self, through: int, newest: int, without: tuple[tuple[int, int], ...] = ()
+    ) -> Window:
         """Read the newest rows labelled at or below ``through``, with corrections up to there."""
         with read(self.engine) as conn:
-            return windows.training(conn, self.model, through=through, newest=newest)
+            more = sum(
+                windows.n_joined(conn, self.model, first - 1, upto=min(last, through))
+                for first, last in without
+            )
+            found = windows.training(conn, self.model, through=through, newest=newest + more)
+        kept = found.without(without)
+        return kept.part(max(0, len(kept) - newest), len(kept))
+
+    def observed(self, after: int, limit: int) -> Observations:
+        """Read the next observations after the number ``after``, labelled or not."""
+        with read(self.engine) as conn:
+            return windows.observed(conn, self.model, after, limit=limit)
 
     def n_joined(self, after: int, upto: int) -> int:
         """Count the rows that became labelled after ``after``, and at or below ``upto``."""

@@ -18,15 +18,16 @@ from continualml.errors import InputError
 from continualml.loop import carry_out, making
 from continualml.loop.training import Trainer
 from continualml.model import Model
-from continualml.records import Declared, LedgerEntry, Outcome, Scored, TrainingFailed
+from continualml.records import Declared, Described, LedgerEntry, Outcome, Scored, TrainingFailed
 from continualml.store import artifacts, leases, log, windows
 from continualml.store.engine import read, write
 
 T = TypeVar("T")
-Makes = making.Made | TrainingFailed
+Makes = making.Made | Described | TrainingFailed
 Taken = tuple[decide.Known, tuple[LedgerEntry, ...]]
 _LEASE_S = 15.0
 _FIRST_ROWS = 400
+_EVERYTHING = 2**63 - 1
 
 
 class Run(Protocol):
@@ -173,7 +174,14 @@ class Loop:
 
     def _decide(self, known: decide.Known, model: Model, scored: Scored | None) -> Taken:
         """Fold what was scored, and write down what follows from it."""
-        return (known, ()) if scored is None else self._take_in(known, model, scored)
+        entries: tuple[LedgerEntry, ...] = ()
+        if scored is not None:
+            known, entries = self._take_in(known, model, scored)
+        upto = _standing(known).read if scored is not None else _EVERYTHING
+        while seen := making.watched(self._shelf(model), _standing(known), model, upto=upto):
+            known, some = self._take_in(known, model, seen)
+            entries += some
+        return known, entries
 
     def _train(self, known: decide.Known, model: Model, until: float) -> list[Makes]:
         """Carry out what was ordered, while there is time; the rest stays ordered."""

@@ -4,15 +4,28 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import numpy as np
 from loguru import logger
 
 from continualml import decide
 from continualml.errors import InputError
-from continualml.evidence import blocks
+from continualml.evidence import blend, blocks
+from continualml.evidence.reference import answered, codes, columns_of, labelled, of_columns
 from continualml.loop.training import Trainer, TrainingError
 from continualml.model import Learner, Model
-from continualml.records import Json, Merged, Scored, Trained, TrainingFailed, Window
+from continualml.records import (
+    Described,
+    Json,
+    Merged,
+    Observations,
+    Rows,
+    Scored,
+    Trained,
+    TrainingFailed,
+    Watched,
+    Window,
+)
 from continualml.scoring.artifact import trained_on
 from continualml.scoring.losses import loss, measured, metrics
 from continualml.scoring.session import Session
@@ -21,6 +34,7 @@ from continualml.store.artifacts import ArtifactError
 FIRST = "first"
 MOST_ROWS = 2_000
 _CHECKED_ROWS = 64
+_REFERENCE_ROWS = 1_000
 
 
 class Past(Protocol):
@@ -30,8 +44,17 @@ class Past(Protocol):
         """Read the next rows that became labelled after the number ``after``."""
         ...
 
-    def training(self, through: int, newest: int) -> Window:
-        """Read the newest rows labelled at or below ``through``, with corrections up to there."""
+    def training(
+        self, through: int, newest: int, without: tuple[tuple[int, int], ...] = ()
+    ) -> Window:
+        """Read the newest rows labelled at or below ``through``, with corrections up to there.
+
+        Rows observed or labelled at a number in one of ``without`` are left out.
+        """
+        ...
+
+    def observed(self, after: int, limit: int) -> Observations:
+        """Read the next observations after the number ``after``, labelled or not."""
         ...
 
     def n_joined(self, after: int, upto: int) -> int:
@@ -97,16 +120,52 @@ def scored(past: Past, model: Model, state: decide.Standing) -> Scored | None:
     )
 
 
+def watched(past: Past, state: decide.Standing, model: Model, *, upto: int) -> Watched | None:
+    """Say where the columns of new observations lie, of those numbered at or below ``upto``."""
+    there = state.drift
+    if there is None:
+        return None
+    found = past.observed(there.of_columns.seq, MOST_ROWS)
+    n = int(np.searchsorted(found.seq, upto, side="right"))
+    if not n:
+        return None
+    rows = Rows(numeric=found.rows.numeric[:n], categorical=found.rows.categorical[:n])
+    columns = columns_of(model, rows, answered(model, found.answer[:n]))
+    return Watched(
+        version=there.version,
+        seq=found.seq[:n].astype("<i8").tobytes(),
+        codes=codes(there.columns, columns).tobytes(),
+    )
+
+
 def made(
     past: Past, trainer: Trainer, model: Model, state: decide.Standing | None, order: decide.Order
-) -> Made | TrainingFailed:
-    """Carry out one order: a fit, or the blend's new graph."""
+) -> Made | Described | TrainingFailed:
+    """Carry out one order: a fit, the blend's new graph, or a reference."""
     try:
+        if order.strategy == decide.REFERENCE and state is not None:
+            return _described(past, model, state, order)
         if order.strategy == decide.BLEND:
             return _merged(past, trainer, model, order)
         return _fitted(past, trainer, model, state, order)
     except (TrainingError, InputError, ArtifactError) as error:
         return TrainingFailed(strategy=order.strategy, through=order.through, because=str(error))
+
+
+def _described(past: Past, model: Model, state: decide.Standing, order: decide.Order) -> Described:
+    """Describe the newest labelled rows, and what the proven version answers on them."""
+    window = past.training(order.through, _REFERENCE_ROWS, order.without)
+    proven = state.anchor
+    said = np.stack([past.session(v).said(window.rows) for v in proven.graphs], axis=1)
+    weights = np.array(proven.weights) if proven.members else np.ones(1)
+    columns = columns_of(model, window.rows, answered(model, blend.mixed(weights, said)))
+    labels = labelled(model, window.target)
+    return Described(
+        version=proven.version,
+        observed=int(window.observation_seq.max()),
+        columns=msgspec.msgpack.encode(of_columns(columns, block=state.block)),
+        labels=msgspec.msgpack.encode(of_columns(labels, block=state.block)),
+    )
 
 
 def _merged(past: Past, trainer: Trainer, model: Model, order: decide.Order) -> Made:
@@ -124,7 +183,7 @@ def _fitted(
 ) -> Made | TrainingFailed:
     """Fit on all but the newest rows, and check on those beside the strategy's predecessor."""
     began = time.perf_counter()
-    window = past.training(order.through, _span(past, model, order))
+    window = past.training(order.through, _span(past, model, order), order.without)
     hold = _hold(model, order, len(window))
     if len(window) < 2 * hold:
         because = f"{len(window)} labelled rows, expected at least {2 * hold}"

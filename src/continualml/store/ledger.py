@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from continualml.records import Decision, LedgerEntry
 from continualml.store.tables import ledger
@@ -58,6 +58,16 @@ def entries(
     asked = asked if before is None else asked.where(ledger.c.n < before)
     asked = asked.where(ledger.c.kind.in_(kinds)) if kinds else asked
     return [_entry(row) for row in conn.execute(asked)]
+
+
+def counts(conn: Connection, model: str, *, after: int) -> dict[str, int]:
+    """Count a model's decisions by kind, those made at rows after the number ``after``."""
+    asked = (
+        select(ledger.c.kind, func.count())
+        .where(ledger.c.model == model, ledger.c.seq > after)
+        .group_by(ledger.c.kind)
+    )
+    return {kind: n for kind, n in conn.execute(asked)}  # noqa: C416  rows, not pairs
 
 
 def verify(conn: Connection) -> int | None:

@@ -10,12 +10,14 @@ from sqlalchemy import Connection, func, insert, select
 from continualml.model import Model
 from continualml.records import (
     Declared,
+    Described,
     LabelVerdict,
     Merged,
     Outcome,
     Scored,
     Trained,
     TrainingFailed,
+    Watched,
 )
 from continualml.store.engine import insert_rows, take_numbers
 from continualml.store.tables import labels, observations, outcomes
@@ -26,6 +28,8 @@ _KINDS: dict[str, type[Outcome]] = {
     "merged": Merged,
     "training_failed": TrainingFailed,
     "declared": Declared,
+    "described": Described,
+    "watched": Watched,
 }
 _MOST_IDS = 500
 

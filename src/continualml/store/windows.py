@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, union_all
 
 from continualml.model import Model
-from continualml.records import Rows, Window
+from continualml.records import Observations, Rows, Window
 from continualml.store.tables import labels, observations
 
 
@@ -64,6 +65,27 @@ def training(conn: Connection, model: Model, *, through: int, newest: int) -> Wi
         if revision > highest.get(seq, revision)  # in the order of revisions: the last one stays
     }
     return _window(model, found, corrected)
+
+
+def observed(conn: Connection, model: Model, after: int, *, limit: int) -> Observations:
+    """Read the next observations after the number ``after``, labelled or not."""
+    asked = (
+        select(
+            observations.c.seq,
+            observations.c.numeric,
+            observations.c.categorical,
+            observations.c.answer,
+        )
+        .where(observations.c.model == model.name, observations.c.seq > after)
+        .order_by(observations.c.seq)
+        .limit(limit)
+    )
+    found = conn.execute(asked).all()
+    return Observations(
+        seq=np.array([r.seq for r in found], dtype=np.int64),
+        rows=_rows(model, found),
+        answer=_answers(model, found),
+    )
 
 
 def corrections(conn: Connection, model: Model) -> tuple[tuple[int, int, float], ...]:
@@ -131,21 +153,30 @@ def _joins(model: str, after: int, upto: int | None) -> list[Select[Any]]:
 def _window(
     model: Model, found: Sequence[Row[Any]], corrected: dict[int, str] | None = None
 ) -> Window:
-    n, fixed = len(found), corrected or {}
-    numeric = np.frombuffer(b"".join(r.numeric for r in found), "<f8")
-    categorical = np.empty((n, len(model.categorical)), dtype=object)
-    if categorical.size:
-        categorical[:] = [json.loads(r.categorical) for r in found]
-    width = model.width
-    missing = np.full(width, np.nan, "<f8").tobytes()
+    fixed = corrected or {}
     texts = [fixed.get(r.observation_seq, r.label) for r in found]
     index = {c: float(i) for i, c in enumerate(model.classes)}
     target = [index[t] if index else float(t) for t in texts]
     return Window(
         seq=np.array([r.joined for r in found], dtype=np.int64),
         observation_seq=np.array([r.observation_seq for r in found], dtype=np.int64),
-        rows=Rows(numeric=numeric.reshape(n, len(model.numeric)), categorical=categorical),
+        rows=_rows(model, found),
         target=np.array(target, dtype=np.float64),
         version=np.array([r.version or 0 for r in found], dtype=np.int64),
-        answer=np.frombuffer(b"".join(r.answer or missing for r in found), "<f8").reshape(n, width),
+        answer=_answers(model, found),
     )
+
+
+def _rows(model: Model, found: Sequence[Row[Any]]) -> Rows:
+    n = len(found)
+    numeric = np.frombuffer(b"".join(r.numeric for r in found), "<f8")
+    categorical = np.empty((n, len(model.categorical)), dtype=object)
+    if categorical.size:
+        categorical[:] = [json.loads(r.categorical) for r in found]
+    return Rows(numeric=numeric.reshape(n, len(model.numeric)), categorical=categorical)
+
+
+def _answers(model: Model, found: Sequence[Row[Any]]) -> NDArray[np.float64]:
+    missing = np.full(model.width, np.nan, "<f8").tobytes()
+    packed = b"".join(r.answer or missing for r in found)
+    return np.frombuffer(packed, "<f8").reshape(len(found), model.width)

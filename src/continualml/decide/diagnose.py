@@ -1,0 +1,131 @@
+"""What an alarm is taken for, and the cheapest sound remedy; the rules are in docs/diagnosis.md.
+
+A broken feed and a label fault are incidents: while one is open nothing is learnt and nothing is
+promoted, because rows are not what they say; people are told instead.
+"""
+
+from dataclasses import dataclass, replace
+
+from continualml.decide.promise import promised, questions
+from continualml.decide.standing import REFERENCE, Incident, Standing
+from continualml.evidence import fold
+from continualml.evidence.drift import DriftAlarm
+from continualml.model import Model
+
+BROKEN_FEED, LABEL_FAULT = "broken feed", "label fault"
+COVARIATE_SHIFT, PRIOR_SHIFT, CONCEPT_CHANGE = "covariate shift", "prior shift", "concept change"
+_BROKEN = {"missing", "constant", "unit", "unseen"}
+_ANSWERS = {"prediction", "confidence"}
+_SILENT_BLOCKS = 10
+# The share of right answers is one of few rows: so much above the promise is taken for it.
+_FLIPPED = 0.1
+_MOST_EXCLUDED = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What it is called, why, where it began; ``incident``: whether learning must wait."""
+
+    name: str
+    because: str
+    began: int
+    incident: bool
+
+
+def of_columns(alarm: DriftAlarm) -> Diagnosis:
+    """Tell a broken feed from a shift of the features.
+
+    A column that went missing, stands still, jumped in its unit or says what it never said is
+    broken; a distribution that moved is a shift, and none of the loop's business while the loss
+    keeps its promise.
+    """
+    features = [m for m in alarm.moved if m.name not in _ANSWERS]
+    broken = [m for m in features if m.pattern in _BROKEN]
+    if broken:
+        what = ", ".join(f"{m.name} ({m.pattern})" for m in broken)
+        because = f"{BROKEN_FEED}: {what}, since row {alarm.began}; nothing is learnt meanwhile"
+        return Diagnosis(name=BROKEN_FEED, because=because, began=alarm.began, incident=True)
+    what = ", ".join(
+        f"{m.name} {m.cell} {m.direction}: {m.reference_share:.2f} -> {m.share:.2f}"
+        for m in alarm.moved
+    )
+    because = (
+        f"{COVARIATE_SHIFT}: {what}, since row {alarm.began}; while the loss keeps its promise, "
+        "nothing follows from it"
+    )
+    return Diagnosis(name=COVARIATE_SHIFT, because=because, began=alarm.began, incident=False)
+
+
+def of_labels(alarm: DriftAlarm) -> Diagnosis:
+    """Tell labels that no longer differ from a share of classes that moved."""
+    first = alarm.moved[0]
+    if first.pattern in _BROKEN:
+        because = (
+            f"{LABEL_FAULT}: every label is the same since row {alarm.began}; nothing is learnt "
+            "meanwhile"
+            if first.pattern == "constant"
+            else f"{LABEL_FAULT}: labels are {first.pattern} since row {alarm.began}; nothing is "
+            "learnt meanwhile"
+        )
+        return Diagnosis(name=LABEL_FAULT, because=because, began=alarm.began, incident=True)
+    because = (
+        f"{PRIOR_SHIFT}: the share of {first.cell} went from {first.reference_share:.2f} to "
+        f"{first.share:.2f} since row {alarm.began}; while the loss keeps its promise, nothing "
+        "follows from it"
+    )
+    return Diagnosis(name=PRIOR_SHIFT, because=because, began=alarm.began, incident=False)
+
+
+def of_loss(model: Model, state: Standing, *, metric: str, level: float, began: int) -> Diagnosis:
+    """Tell a concept change from labels that look flipped, or an incident that is open.
+
+    With two classes, a champion that is wrong as often as it was promised to be right answers
+    the opposite of the labels, and if every other version does too, the labels have turned: a
+    world seldom turns by itself into its exact contrary.
+    """
+    said = f"the champion's {metric} is above the promised {level:.4f} since row {began}"
+    if state.incident is not None:
+        because = f"{said}; taken for the {state.incident.name} that is open"
+        return Diagnosis(name=state.incident.name, because=because, began=began, incident=True)
+    right = promised(replace(model, policy=replace(model.policy, threshold=None)), state.anchor)
+    two = len(model.classes) == 2  # noqa: PLR2004  two classes have one opposite
+    opposite = 1 - state.error <= min(right["error_rate"] + _FLIPPED, 0.5)
+    flipped = two and opposite and state.contradicted > 0.5  # noqa: PLR2004  most of them
+    if flipped:
+        because = (
+            f"{LABEL_FAULT}: {said}, and lately {state.error:.0%} of the labels are the opposite "
+            "of its answers: they look flipped; nothing is learnt meanwhile"
+        )
+        return Diagnosis(name=LABEL_FAULT, because=because, began=began, incident=True)
+    because = f"{CONCEPT_CHANGE}: {said}"
+    return Diagnosis(name=CONCEPT_CHANGE, because=because, began=began, incident=False)
+
+
+def opened(state: Standing, diagnosis: Diagnosis, at: int) -> Standing:
+    """Open an incident, or note that it goes on; what was ordered is dropped."""
+    if not diagnosis.incident:
+        return state
+    before = state.incident
+    incident = Incident(
+        name=before.name if before else diagnosis.name,
+        began=min(before.began, diagnosis.began) if before else diagnosis.began,
+        last=max(before.last, at) if before else at,
+        rows=state.rows,
+    )
+    kept = tuple(o for o in state.orders if o.strategy == REFERENCE)
+    return replace(state, incident=incident, orders=kept)
+
+
+def recovered(model: Model, state: Standing) -> Standing:
+    """Close an incident after ten blocks of labelled rows without a further sign of it."""
+    incident = state.incident
+    if incident is None or state.rows - incident.rows < _SILENT_BLOCKS * state.block:
+        return state
+    excluded = (*state.excluded, (incident.began, incident.last))[-_MOST_EXCLUDED:]
+    asked = questions(model, state.anchor, state.block)
+    return replace(
+        state,
+        incident=None,
+        excluded=excluded,
+        evidence=fold.untouched(asked, seq=state.read),
+    )

@@ -1,0 +1,114 @@
+"""What features, answers and labels look like, held against what they were at the proof."""
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+
+from continualml.decide.diagnose import Diagnosis, of_columns, of_labels, opened, recovered
+from continualml.decide.learn import about
+from continualml.decide.promise import evidence_now, question
+from continualml.decide.standing import REFERENCE, Drift, Standing
+from continualml.errors import InputError
+from continualml.evidence import drift
+from continualml.evidence.reference import Reference, codes, labelled
+from continualml.model import Model
+from continualml.records import Decision, Described, Json, Scored, Watched
+
+
+def described(model: Model, state: Standing, outcome: Described) -> tuple[Standing, list[Decision]]:
+    """Hold the next observations and labels against these references."""
+    columns = msgspec.msgpack.decode(outcome.columns, type=Reference)
+    labels = msgspec.msgpack.decode(outcome.labels, type=Reference)
+    begun = Drift(
+        version=outcome.version,
+        columns=columns,
+        labels=labels,
+        of_columns=drift.untouched(question(model, state, columns), seq=outcome.observed),
+        of_labels=drift.untouched(question(model, state, labels), seq=state.read),
+    )
+    orders = tuple(o for o in state.orders if o.strategy != REFERENCE)
+    return replace(state, drift=begun, orders=orders), []
+
+
+def watched(model: Model, state: Standing, outcome: Watched) -> tuple[Standing, list[Decision]]:
+    """Fold new observations; an alarm says which columns moved and what that is taken for.
+
+    Raises
+    ------
+    InputError
+        If the rows were held against another reference than the one in force.
+    """
+    there = state.drift
+    if there is None or there.version != outcome.version:
+        got = outcome.version
+        expected = f"{there.version if there else None}, the version proven last"
+        raise InputError("watched.version", expected=expected, got=got)
+    seq = np.frombuffer(outcome.seq, "<i8")
+    columns = np.frombuffer(outcome.codes, "u1").reshape(len(seq), -1)
+    asked = question(model, state, there.columns)
+    after, alarms = drift.step(asked, there.of_columns, seq, columns)
+    state = replace(state, drift=replace(there, of_columns=after))
+    decisions: list[Decision] = []
+    for alarm in alarms:
+        diagnosis = of_columns(alarm)
+        state = opened(state, diagnosis, alarm.seq)
+        decisions.append(_alarm(model, state, alarm, diagnosis, family="data"))
+    return state, decisions
+
+
+def label_alarms(model: Model, state: Standing, outcome: Scored) -> tuple[Standing, list[Decision]]:
+    """Fold the labels of new rows: a share that moved, or labels that no longer differ."""
+    there = state.drift
+    if there is None:
+        return state, []
+    seq = np.frombuffer(outcome.seq, "<i8")
+    n = int(np.searchsorted(seq, state.read, side="right"))
+    target = np.frombuffer(outcome.target, "<f8")[:n]
+    column = codes(there.labels, labelled(model, target))
+    asked = question(model, state, there.labels)
+    after, alarms = drift.step(asked, there.of_labels, seq[:n], column)
+    state = replace(state, drift=replace(there, of_labels=after))
+    decisions: list[Decision] = []
+    for alarm in alarms:
+        diagnosis = of_labels(alarm)
+        state = opened(state, diagnosis, alarm.seq)
+        decisions.append(_alarm(model, state, alarm, diagnosis, family="labels"))
+    return state, decisions
+
+
+def healed(model: Model, state: Standing) -> tuple[Standing, list[Decision]]:
+    """Close an incident that has been silent for long enough; learning goes on."""
+    after = recovered(model, state)
+    if after is state or state.incident is None:
+        return state, []
+    incident = state.incident
+    because = (
+        f"no sign of the {incident.name} since row {incident.last}; its rows are left out of "
+        "every later fit, and learning goes on"
+    )
+    basis: Json = {"incident": msgspec.to_builtins(incident)}
+    version = state.champion.version
+    return after, [about(model, after, "recover", because=because, basis=basis, version=version)]
+
+
+def _alarm(
+    model: Model,
+    state: Standing,
+    alarm: drift.DriftAlarm,
+    diagnosis: Diagnosis,
+    *,
+    family: str,
+) -> Decision:
+    basis: Json = {
+        **evidence_now(model, state),
+        "family": family,
+        "diagnosis": diagnosis.name,
+        "began": alarm.began,
+        "at": alarm.seq,
+        "alarm_evidence": alarm.evidence,
+        "alarm_threshold": alarm.threshold,
+        "moved": [msgspec.to_builtins(m) for m in alarm.moved],
+    }
+    because, version = diagnosis.because, state.champion.version
+    return about(model, state, "alarm", because=because, basis=basis, version=version)
