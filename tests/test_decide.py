@@ -447,6 +447,26 @@ def test_a_broken_feed_stops_learning_and_promotions_until_it_has_healed() -> No
     assert "promote" in world.kinds()
 
 
+def test_with_a_budget_for_fits_who_counts_least_goes_without() -> None:
+    world = World(replace(MODEL, policy=replace(MODEL.policy, fit_seconds=0.5)))
+    world.level |= {2: 0.05, 3: 0.4}
+    world.take(trained("short", 2, 100))
+    world.take(trained("long", 3, 100))
+    world.blend(4)
+    world.state = replace(world.state, spent=0.0, cost={"short": 0.15, "long": 0.15})
+    ordered = []
+    for _ in range(20):
+        world.go(100)
+        for order in world.state.orders:
+            if order.strategy != decide.BLEND:
+                ordered.append(order.strategy)
+                spent = world.state.spent + 0.15
+                world.state = replace(world.state, orders=(), spent=spent)
+    # 2,000 rows pay for one second: 6 fits of .15 s, of the 25 that the schedules wanted.
+    assert 5 <= len(ordered) <= 7
+    assert ordered.count("short") > ordered.count("long")
+
+
 def test_labels_that_look_flipped_are_a_fault_and_nothing_is_learnt_from_them() -> None:
     policy = replace(MODEL.policy, threshold=0.75, threshold_metric="accuracy")
     world = World(replace(MODEL, policy=policy))

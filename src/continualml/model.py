@@ -20,7 +20,10 @@ class Feature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learner:
-    """A scikit-learn estimator by dotted name, with its keyword arguments in sorted order."""
+    """A scikit-learn estimator by dotted name, with its keyword arguments in sorted order.
+
+    ``module:function`` names a function of the user's own instead, which makes an estimator.
+    """
 
     name: str = "sklearn.linear_model.LogisticRegression"
     parameters: tuple[tuple[str, Parameter], ...] = ()
@@ -81,6 +84,9 @@ class Policy:
         Consecutive labelled rows that make one bet; None is estimated from the hold-back rows.
     hold
         Newest labelled rows kept out of a fit, to check it on.
+    fit_seconds
+        Seconds that fits may take per 1,000 labelled rows; None: as many as they need. When they
+        are short, the strategies that count least in the blend go without a refit.
     cooldown
         Rows after a promotion or a way back before the next promotion.
     """
@@ -95,6 +101,7 @@ class Policy:
     block: int | None = None
     hold: int = 50
     cooldown: int = 0
+    fit_seconds: float | None = None
     strategies: tuple[Strategy, ...] = DEFAULT_STRATEGIES
 
     def __post_init__(self) -> None:
@@ -106,6 +113,9 @@ class Policy:
         if not 0 <= self.drift_tolerance < 1:
             got = self.drift_tolerance
             raise InputError("policy.drift_tolerance", expected="a number in [0, 1)", got=got)
+        if self.fit_seconds is not None and not 0 < self.fit_seconds < math.inf:
+            got = self.fit_seconds
+            raise InputError("policy.fit_seconds", expected="a positive number", got=got)
         smallest = self.block or 1
         for name, least, got in (
             ("block", 1, self.block if self.block is not None else 1),

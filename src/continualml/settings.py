@@ -95,6 +95,7 @@ class PolicyTable(_Strict):
     block: int | None = Field(None, ge=1)
     hold: int = Field(50, ge=10)
     cooldown: int = Field(0, ge=0)
+    fit_seconds: float | None = Field(None, gt=0)
     strategies: list[StrategyTable] | None = None
 
 

@@ -40,6 +40,7 @@ def window(model: Model, n: int = 400) -> Window:
 @pytest.mark.parametrize(
     ("model", "learner"),
     [
+        (PLAIN, "tests.learning.own:curved"),
         (PLAIN, "sklearn.linear_model.LogisticRegression"),
         (MIXED, "sklearn.linear_model.LogisticRegression"),
         (MIXED, "sklearn.ensemble.RandomForestClassifier"),
@@ -106,3 +107,26 @@ def test_a_version_of_another_schema_is_refused_by_what_differs() -> None:
         session.fits(MIXED)
     with pytest.raises(InputError, match="artifact: expected a graph that loads"):
         Session(b"not a graph")
+
+
+@pytest.mark.parametrize(
+    ("name", "because"),
+    [
+        ("tests.learning.own:nothing", "gave a int, expected an estimator"),
+        ("tests.learning.own:absent", "has no function 'absent'"),
+        ("no_such_module_of_mine:f", "it is looked for where continual was started"),
+    ],
+)
+def test_a_function_of_the_users_own_that_makes_no_estimator_is_refused(
+    name: str, because: str
+) -> None:
+    with pytest.raises(LearningError, match=because):
+        fit(PLAIN, Learner(name=name), window(PLAIN), seed=1, strategy="s")
+
+
+def test_a_users_own_function_takes_its_parameters_from_the_file() -> None:
+    learner = Learner(name="tests.learning.own:curved", parameters=(("degree", 3),))
+    assert fit(PLAIN, learner, window(PLAIN), seed=1, strategy="s").manifest["learner"] == {
+        "name": "tests.learning.own:curved",
+        "parameters": {"degree": 3},
+    }

@@ -41,7 +41,7 @@ def order_due(model: Model, state: Standing) -> Standing:
     waiting = {o.strategy for o in state.orders}
     fresh = tuple(
         Order(strategy=n, through=state.read, without=state.excluded)
-        for n in due
+        for n in _affordable(model, state, due)
         if n not in waiting
     )
     return replace(
@@ -51,16 +51,41 @@ def order_due(model: Model, state: Standing) -> Standing:
     )
 
 
-def reference_order(state: Standing) -> Order:
-    """Order what columns and labels look like now: the next ones are held against it."""
-    return Order(strategy=REFERENCE, through=state.read, without=state.excluded)
+def _affordable(model: Model, state: Standing, due: list[str]) -> list[str]:
+    """Keep those whose fits the budget still pays for; who counts most in the blend comes first.
+
+    A first fit is never refused, and what it takes is known only afterwards.
+    """
+    if model.policy.fit_seconds is None:
+        return due
+    left = model.policy.fit_seconds * state.rows / 1_000 - state.spent
+    weight = dict(zip(state.weights.names, state.weights.weights, strict=True))
+    paid = set()
+    for name in sorted(due, key=lambda n: -weight.get(n, 0.0)):
+        cost = state.cost.get(name, 0.0)
+        if cost <= max(left, 0.0):
+            left -= cost
+            paid.add(name)
+    return [n for n in due if n in paid]
+
+
+def reference_order(state: Standing, *, since: int | None = None) -> Order:
+    """Order what columns and labels look like now: the next ones are held against it.
+
+    ``since`` is the row at which they began to look so.
+    """
+    return Order(strategy=REFERENCE, through=state.read, since=since, without=state.excluded)
 
 
 def trained(model: Model, state: Standing, outcome: Trained) -> Step:
     """Accept a refit that is not worse than its predecessor, and order the blend anew."""
     name = outcome.strategy
     new = artifact(outcome, state.heads.get(name) if name != SINCE_ALARM else None)
-    state = _without_order(state, name)
+    state = replace(
+        _without_order(state, name),
+        spent=state.spent + outcome.seconds,
+        cost={**state.cost, name: outcome.seconds},
+    )
     basis: Json = {
         "strategy": name,
         "through": outcome.through,

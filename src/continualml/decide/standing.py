@@ -119,6 +119,8 @@ class Standing:
         Earlier artifacts that may come back, and how each would have done lately.
     ordered_at
         ``rows`` when each strategy was last ordered.
+    spent, cost
+        Seconds that all fits have taken, and that the last one of each strategy took.
     quiet_until
         ``rows`` before which no promotion happens (cooldown).
     orders
@@ -148,6 +150,8 @@ class Standing:
     archive: tuple[Artifact, ...] = ()
     recalled: Recalled = field(default_factory=Recalled)
     ordered_at: dict[str, int] = field(default_factory=dict)
+    spent: float = 0.0
+    cost: dict[str, float] = field(default_factory=dict)
     quiet_until: int = 0
     orders: tuple[Order, ...] = ()
     drift: Drift | None = None

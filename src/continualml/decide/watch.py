@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from continualml.decide.diagnose import Diagnosis, of_columns, of_labels, opened, recovered
-from continualml.decide.learn import about
+from continualml.decide.learn import about, reference_order
 from continualml.decide.promise import evidence_now, question
 from continualml.decide.standing import REFERENCE, Drift, Standing
 from continualml.errors import InputError
@@ -52,7 +52,7 @@ def watched(model: Model, state: Standing, outcome: Watched) -> tuple[Standing, 
     decisions: list[Decision] = []
     for alarm in alarms:
         diagnosis = of_columns(alarm)
-        state = opened(state, diagnosis, alarm.seq)
+        state = _answered(state, diagnosis, alarm)
         decisions.append(_alarm(model, state, alarm, diagnosis, family="data"))
     return state, decisions
 
@@ -72,7 +72,7 @@ def label_alarms(model: Model, state: Standing, outcome: Scored) -> tuple[Standi
     decisions: list[Decision] = []
     for alarm in alarms:
         diagnosis = of_labels(alarm)
-        state = opened(state, diagnosis, alarm.seq)
+        state = _answered(state, diagnosis, alarm)
         decisions.append(_alarm(model, state, alarm, diagnosis, family="labels"))
     return state, decisions
 
@@ -90,6 +90,17 @@ def healed(model: Model, state: Standing) -> tuple[Standing, list[Decision]]:
     basis: Json = {"incident": msgspec.to_builtins(incident)}
     version = state.champion.version
     return after, [about(model, after, "recover", because=because, basis=basis, version=version)]
+
+
+def _answered(state: Standing, diagnosis: Diagnosis, alarm: drift.DriftAlarm) -> Standing:
+    """Open an incident; after a shift, look from now on for what moves from where it is now.
+
+    A shift that has been said is not said again and again: the reference is taken anew.
+    """
+    if diagnosis.incident or state.incident is not None:
+        return opened(state, diagnosis, alarm.seq)
+    others = tuple(o for o in state.orders if o.strategy != REFERENCE)
+    return replace(state, orders=(*others, reference_order(state, since=alarm.began)))
 
 
 def _alarm(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import convert_sklearn, update_registered_converter
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.pipeline import Pipeline
 
 from continualml.learning.learners import LearningError
 from continualml.model import Model
@@ -36,6 +37,8 @@ def to_onnx(model: Model, pipeline: Any, classes: list[int], manifest: Json) -> 
     if model.categorical:
         types.append((CATEGORICAL, StringTensorType([None, len(model.categorical)])))
     learner = pipeline.steps[-1][1]
+    while isinstance(learner, Pipeline):  # a user's own may be a pipeline itself
+        learner = learner.steps[-1][1]
     options = {id(learner): {"zipmap": False}} if model.kind == "classification" else None
     if type(learner).__module__.startswith("lightgbm"):
         _teach_lightgbm(type(learner))

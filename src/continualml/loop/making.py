@@ -35,6 +35,7 @@ FIRST = "first"
 MOST_ROWS = 2_000
 _CHECKED_ROWS = 64
 _REFERENCE_ROWS = 1_000
+_FEWEST_REFERENCE_ROWS = 300
 
 
 class Past(Protocol):
@@ -154,7 +155,10 @@ def made(
 
 def _described(past: Past, model: Model, state: decide.Standing, order: decide.Order) -> Described:
     """Describe the newest labelled rows, and what the proven version answers on them."""
-    window = past.training(order.through, _REFERENCE_ROWS, order.without)
+    newest = _REFERENCE_ROWS
+    if order.since is not None:
+        newest = max(_FEWEST_REFERENCE_ROWS, past.n_joined(order.since - 1, order.through))
+    window = past.training(order.through, min(newest, _REFERENCE_ROWS), order.without)
     proven = state.anchor
     said = np.stack([past.session(v).said(window.rows) for v in proven.graphs], axis=1)
     weights = np.array(proven.weights) if proven.members else np.ones(1)
