@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 
 from continualml.app.api import main
 from continualml.model import Feature, Model
-from continualml.scoring.artifact import FORMAT, KEY, schema, write_manifest
+from continualml.scoring.artifact import FORMAT, KEY, rows_of, schema, write_manifest
 from continualml.settings import Project, Settings, environment
 from continualml.store import artifacts, pointers, tokens
 from continualml.store.engine import open_store, write
@@ -89,7 +89,10 @@ def graph(model: Model, slope: float) -> bytes:
         ],
     )
     proto = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    manifest = write_manifest({"format": FORMAT, "schema": schema(model)})
+    rows = rows_of(np.arange(1, 11))
+    manifest = write_manifest(
+        {"format": FORMAT, "schema": schema(model), "rows": {**rows, "through": 10}}
+    )
     helper.set_model_props(proto, {KEY: manifest})
     data: bytes = onnx.ModelProto.SerializeToString(proto)
     return data
@@ -152,9 +155,15 @@ def point(project: Project) -> Callable[..., None]:
     """Make a version the champion."""
     engine = open_store(project.settings.database_url)
 
-    def point(version: int, model: str = "loan") -> None:
+    def point(
+        version: int,
+        model: str = "loan",
+        *,
+        revision: int | None = None,
+        weights: tuple[float, ...] = (),
+    ) -> None:
         with write(engine) as conn:
-            pointers.point(conn, model, "champion", version, 0)
+            pointers.point(conn, model, "champion", version, 0, revision=revision, weights=weights)
 
     return point
 

@@ -18,11 +18,13 @@ import httpx
 import numpy as np
 import pytest
 
+from continualml.learning.merge import merge
 from continualml.records import Rows
 from continualml.scoring.session import Session
 from continualml.settings import Project
 from continualml.store import artifacts, log, pointers
 from continualml.store.engine import open_store, read
+from tests.api.conftest import LOAN, graph
 
 pytestmark = pytest.mark.journey
 
@@ -151,6 +153,45 @@ def test_two_hundred_swaps_under_load_fail_no_request_and_each_answer_is_its_ver
         classes = np.array(["no", "yes"])[again.argmax(axis=1)].tolist()
         assert [p["prediction"] for _, p in mine] == classes
     engine.dispose()
+
+
+def test_new_weights_of_a_blend_are_followed_under_load_and_each_answer_is_its_revisions(
+    project: Project,
+    process: Process,
+    register: Callable[..., int],
+    point: Callable[..., None],
+) -> None:
+    slopes = (0.5, 4.0)
+    rows = Rows(numeric=np.zeros((3, 2)), categorical=np.empty((3, 0), dtype=object))
+    members = [(f"s{i}", i + 1, graph(LOAN, slope)) for i, slope in enumerate(slopes)]
+    merged, _ = merge(LOAN, members, rows, strategy="blend")
+    version = register(data=merged)
+    revisions = {n: (n / 40, 1 - n / 40) for n in range(1, 40)}
+    point(version, revision=1, weights=revisions[1])
+    with process(), Load(project) as load:
+        for n in range(2, 40):
+            point(version, revision=n, weights=revisions[n])
+            time.sleep(0.25)
+
+    assert load.refused == load.broken == []
+    check_logged(project, load.answers)
+    ids = [a["predictions"][0]["observation_id"] for _, a in load.answers]
+    logged_rows = logged(project, ids)
+    seen = {row.revision for row in logged_rows.values()}
+    assert len(seen) > 20  # of 39: they are looked for five times a second
+    engine = open_store(project.settings.database_url)
+    session = Session(merged)
+    with read(engine) as conn:
+        kept = {n: pointers.weights_of(conn, "loan", n) for n in revisions}
+    engine.dispose()
+    assert kept == revisions
+    for (age, answer), i in zip(load.answers, ids, strict=True):
+        revision = logged_rows[i].revision
+        assert revision is not None
+        one = Rows(numeric=np.array([[age, np.nan]]), categorical=np.empty((1, 0), dtype=object))
+        again = session.answer(one, np.array(revisions[revision], np.float32))[0]
+        said = list(answer["predictions"][0]["probabilities"].values())
+        np.testing.assert_allclose(said, again, rtol=0, atol=1e-6)
 
 
 def test_every_answer_that_a_client_received_survives_kill_9(
