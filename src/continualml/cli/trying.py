@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from continualml import settings as configuration
 from continualml.cli.options import AsJson, Config, Data, ModelName, model_named
 from continualml.cli.printing import print_rows
+from continualml.errors import InputError
 from continualml.model import Model
 from continualml.settings import Project
 
@@ -63,6 +64,72 @@ def backtest(
             typer.echo(f"- {line}")
 
 
+def simulate(
+    config: Config = None,
+    model: ModelName = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Kinds of drift; default: every kind.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=2_000, help="Rows of each stream.")] = 6_000,
+    first: Annotated[int, typer.Option(min=200, help="Rows of the first champion.")] = 1_000,
+    delay: Annotated[int, typer.Option(min=0, help="Rows until a label comes.")] = 48,
+    seed: Annotated[int, typer.Option(help="Of the streams.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Score the policy on made streams with known drift: false alarms, delay, accuracy."""
+    from continualml.loop.simulate import KINDS  # noqa: PLC0415  only for this verb
+    from continualml.loop.training import Trainer  # noqa: PLC0415  only for this verb
+    from continualml.loop.tried import on_stream  # noqa: PLC0415  only for this verb
+
+    project = configuration.load(config)
+    policy = project.models[model_named(project, model)].policy
+    known = {str(k): k for k in KINDS}
+    chosen = kind or list(known)
+    if unknown := sorted(set(chosen) - set(known)):
+        raise InputError("kind", expected=f"one of {list(known)}", got=unknown[0])
+    told = []
+    with _bars() as bar, Trainer() as trainer:
+        for name in chosen:
+            task = bar.add_task(name, total=rows - first)
+            tried = on_stream(
+                known[name],
+                policy,
+                trainer,
+                rows=rows,
+                first=first,
+                delay=delay,
+                seed=seed,
+                progress=lambda n, task=task: bar.update(task, completed=n),  # type: ignore[misc]
+            )
+            score = tried.score
+            told.append(
+                {
+                    "stream": name,
+                    "false alarms": score.false_alarms,
+                    "rows to alarm": ", ".join("-" if d is None else str(d) for d in score.delays),
+                    "promotions": score.promotions,
+                    "in faults": score.promotions_in_faults,
+                    "accuracy": score.accuracy,
+                    "after the change": ", ".join(f"{a:.3f}" for a in score.accuracy_after),
+                    "refits": tried.result.refits,
+                }
+            )
+    print_rows(told, as_json=as_json)
+
+
+def _bars() -> Progress:
+    """Show progress on a terminal, beside the answer."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
 def _models(project: Project, name: str, policies: list[Path]) -> dict[str, Model]:
     """Name each policy by its file; the one in force comes first."""
     models = {str(project.settings.config): project.models[name]}
@@ -97,14 +164,7 @@ def _run(project: Project, recorded: "Recorded", models: dict[str, Model]) -> "l
     said = project.settings
     limits = Limits(seconds=said.train_timeout_seconds, memory_mb=said.train_memory_mb)
     total = int(np.count_nonzero(recorded.rows.seq > recorded.first))
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with _bars() as bar:
 
         def one(name: str, model: Model) -> "Result":
             task = bar.add_task(name, total=total)

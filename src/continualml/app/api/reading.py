@@ -8,6 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import select
 
+from continualml.app.api.estimate import performance as estimated
 from continualml.app.api.predict import prediction
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.serving import Serving, serving_of
@@ -52,6 +53,19 @@ def model(request: Request, model: str) -> Json:
     """Tell the state of one model."""
     serving = _serving(request)
     return _status(serving, serving.model(model))
+
+
+@router.get(
+    "/models/{model}/performance", summary="Losses as known, and as estimated without labels"
+)
+def performance(request: Request, model: str) -> Json:
+    """Tell what the newest answers cost, and what those without a label probably do."""
+    serving = _serving(request)
+    asked = serving.model(model)
+    with read(serving.engine) as conn:
+        there = snapshots.get(conn, asked.name)
+        block = msgspec.json.decode(there[1])["report"]["block"] if there else 1
+        return {"model": asked.name, **estimated(conn, asked, block=block)}
 
 
 @router.get("/models/{model}/versions/{number}", summary="One version and its manifest")

@@ -1,0 +1,49 @@
+"""A policy on made streams: what it cost to be wrong, late or eager, where the truth is known."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from continualml.loop import backtest, simulate
+from continualml.loop.training import Trainer
+from continualml.model import Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """How a policy did on one kind of stream."""
+
+    kind: simulate.Kind
+    score: simulate.Score
+    result: backtest.Result
+
+
+def on_stream(
+    kind: simulate.Kind,
+    policy: Policy,
+    trainer: Trainer,
+    *,
+    rows: int,
+    first: int,
+    delay: int,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+) -> Tried:
+    """Run a policy over one made stream and hold it against what really happened there.
+
+    Parameters
+    ----------
+    rows, first, delay
+        Rows of the stream, those of the first champion, and rows until a label comes.
+    """
+    made = simulate.stream(kind, rows, np.random.default_rng(seed), policy=policy)
+    recorded = backtest.from_rows(made.model, made.rows, made.target, delay=delay, first=first)
+    result = backtest.run(recorded, trainer, policy=kind, progress=progress)
+    answers = recorded.answers.argmax(axis=1)
+    judged = recorded.asked[np.isin(recorded.asked_seq, result.observation_seq)]
+    correct = np.ones(rows, dtype=np.bool_)  # the first champion's own rows are not judged
+    correct[judged] = answers[judged] == made.truth[judged]
+    at = [first + row for row in result.rows_of("alarm")]
+    moves = [first + row for row in result.rows_of("promote")]
+    return Tried(kind=kind, score=simulate.score(made, at, moves, correct), result=result)
