@@ -1,7 +1,7 @@
 """A policy on made streams: what it cost to be wrong, late or eager, where the truth is known."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,4 +46,6 @@ def on_stream(
     correct[judged] = answers[judged] == made.truth[judged]
     at = [first + row for row in result.rows_of("alarm")]
     moves = [first + row for row in result.rows_of("promote")]
-    return Tried(kind=kind, score=simulate.score(made, at, moves, correct), result=result)
+    score = simulate.score(made, at, moves, correct)
+    score = replace(score, accuracy=float(correct[judged].mean()))
+    return Tried(kind=kind, score=score, result=result)

@@ -25,12 +25,12 @@ def performance(conn: Connection, model: Model, *, block: int) -> Json:
     """
     last = log.last_seq(conn)
     known = windows.training(conn, model, through=last, newest=_NEWEST)
-    known = known.only(np.isfinite(known.answer).all(axis=1))
+    known = known.only(np.asarray(np.isfinite(known.answer).all(axis=1), dtype=np.bool_))
     if not len(known):
         return {"labelled": None, "unlabelled": None}
     oldest = int(known.observation_seq.min()) - 1
     asked = windows.observed(conn, model, oldest, limit=_MOST)
-    known = known.only(np.less_equal(known.observation_seq, asked.seq[-1]))
+    known = known.only(np.asarray(known.observation_seq <= asked.seq[-1], dtype=np.bool_))
     lost = np.column_stack([measured(model, m, known.answer, known.target) for m in metrics(model)])
     names = metrics(model)
     told: Json = {

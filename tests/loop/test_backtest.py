@@ -1,0 +1,135 @@
+"""A policy over a log in memory: the same decisions as the loop, and what they are worth."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from continualml import demo
+from continualml.errors import InputError
+from continualml.loop import backtest, simulate
+from continualml.loop.training import Trainer
+from continualml.model import Model, Policy, Strategy
+from continualml.records import Rows
+from continualml.store import ledger
+from continualml.store.engine import read
+from tests.conftest import Home
+
+QUICK = Policy(
+    block=24,
+    false_alarms=5_000,
+    false_promotions=2_000,
+    strategies=(
+        Strategy(name="short", window=400, refit=200),
+        Strategy(name="long", window=2_000, refit=400),
+    ),
+)
+
+
+def tried(trainer: Trainer, made: simulate.Stream, *, first: int = 600) -> backtest.Result:
+    recorded = backtest.from_rows(made.model, made.rows, made.target, delay=24, first=first)
+    return backtest.run(recorded, trainer, policy="p")
+
+
+def test_a_backtest_of_the_policy_in_force_decides_what_the_loop_decided(home: Home) -> None:
+    home.loop.turn("demo")
+    for part in range(4):
+        home.send(250, seed=10 + part, drift=1.5 * (part > 0))
+        home.loop.turn("demo")
+    with read(home.engine) as conn:
+        recorded = backtest.from_store(conn, demo.DEMO)
+        real = [e.decision for e in ledger.entries(conn, limit=1_000)][::-1]
+    result = backtest.run(recorded, home.loop.trainer, policy="same")
+
+    kinds = {"promote", "rollback", "accept", "refuse", "follow"}
+    wanted = [(d.kind, d.seq, d.version) for d in real if d.kind in kinds]
+    found = [(d.kind, d.seq, d.version) for _, d in result.decisions if d.kind in kinds]
+    assert "promote" in {kind for kind, _, _ in wanted}
+    assert found == wanted
+    assert len(result.right) == 1_000
+
+
+def test_no_answer_knows_a_label_that_came_after_it(trainer: Trainer) -> None:
+    # Labels that are coins: whoever answers before their labels is right half of the time, in
+    # 3,000 rows within 5 standard errors; a label that leaks into its own answer shows at once.
+    rng = np.random.default_rng(11)
+    x = rng.normal(size=(3_600, 3))
+    made = simulate.stream("none", 3_600, rng, n_features=3, policy=QUICK)
+    coins = rng.integers(0, 2, 3_600).astype(float)
+    rows = Rows(numeric=x, categorical=np.empty((3_600, 0), dtype=object))
+    recorded = backtest.from_rows(made.model, rows, coins, delay=0, first=600)
+    result = backtest.run(recorded, trainer, policy="coins")
+    assert abs(result.right.mean() - 0.5) < 5 * 0.5 / 3_000**0.5
+
+
+def test_rows_wait_for_their_labels_as_long_as_was_said() -> None:
+    made = simulate.stream("none", 200, np.random.default_rng(0), policy=QUICK)
+    recorded = backtest.from_rows(made.model, made.rows, made.target, delay=48, first=100)
+    seq, seen = recorded.rows.seq, recorded.rows.observation_seq
+    assert (np.diff(seq) > 0).all()
+    assert len(set(seq) | set(seen)) == 400  # every event has a number of its own
+    between = [int(((seen > seen[i]) & (seen < seq[i])).sum()) for i in range(150)]
+    assert set(between) == {48}
+
+
+@pytest.mark.claim
+def test_drift_is_answered_and_a_quiet_stream_is_left_alone(trainer: Trainer) -> None:
+    rng = np.random.default_rng
+    quiet = tried(trainer, simulate.stream("none", 3_000, rng(1), policy=QUICK))
+    moved = tried(trainer, simulate.stream("abrupt", 3_000, rng(1), policy=QUICK))
+    assert quiet.rows_of("promote", "alarm") == []
+    assert moved.rows_of("alarm")
+    assert moved.rows_of("promote")
+    # At a right angle the old weights are worth nothing: half of the answers are right by chance.
+    assert moved.right[-600:].mean() > 0.75
+
+
+@pytest.mark.claim
+def test_a_retrain_on_flipped_labels_is_never_promoted_and_costs_little(trainer: Trainer) -> None:
+    rng = np.random.default_rng
+    made = simulate.stream("label_fault", 3_600, rng(2), policy=QUICK)
+    result = tried(trainer, made)
+    (fault,) = made.changes
+    first = 600
+    alarms = [d for row, d in result.decisions if d.kind == "alarm"]
+    assert "label fault" in {d.basis["diagnosis"] for d in alarms}
+    promoted = [first + row for row in result.rows_of("promote")]
+    assert not [row for row in promoted if fault.row <= row < fault.until + 240]
+    assert "recover" in {d.kind for _, d in result.decisions}
+    quiet = tried(trainer, simulate.stream("none", 3_600, rng(2), policy=QUICK))
+    truth = made.truth[first:]
+    said = np.where(result.right, made.target[first:], 1 - made.target[first:])
+    wrong = int((said != truth).sum()) - int((~quiet.right).sum())
+    assert wrong < 150  # wrong answers that the fault cost, in 3,000 rows with 750 false labels
+
+
+@pytest.mark.claim
+def test_when_a_world_comes_back_recall_needs_fewer_labels_than_refits(trainer: Trainer) -> None:
+    only_slow = replace(
+        QUICK, strategies=(Strategy(name="slow", window=800, refit=400),), false_alarms=10**7
+    )
+    made = simulate.stream("recurring", 6_000, np.random.default_rng(3), policy=only_slow)
+    result = tried(trainer, made, first=1_000)
+    back = [c for c in made.changes if c.kind == "recurring"]
+    assert back
+    recalled = [
+        (1_000 + row, d)
+        for row, d in result.decisions
+        if d.kind == "rollback" and d.basis["place"] in {"recall", "previous", "anchor"}
+    ]
+    assert recalled
+    row, decision = recalled[0]
+    change = max(c.until for c in made.changes if c.until <= row)
+    gate = decision.basis["gate"]
+    back_at, refit = gate[decision.basis["place"]], gate["slow"]
+    assert back_at["evidence"] >= back_at["threshold"]
+    assert refit["evidence"] < refit["threshold"] / 10  # the refit is far from a proof by then
+    assert row - change < 800
+
+
+def test_another_schema_is_no_policy_for_this_log() -> None:
+    made = simulate.stream("none", 200, np.random.default_rng(0), policy=QUICK)
+    recorded = backtest.from_rows(made.model, made.rows, made.target, delay=0, first=100)
+    other: Model = replace(made.model, target="z")
+    with pytest.raises(InputError, match="expected as in the log"):
+        recorded.under(other)
