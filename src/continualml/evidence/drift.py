@@ -14,8 +14,9 @@ from continualml.evidence.bets import Bets, lay_out
 from continualml.evidence.moved import Moved, Run, strongest_first
 from continualml.evidence.reference import Reference
 
-# Blocks worked on at once: the arrays stay in the cache, and after an alarm little is done again.
-_AT_ONCE = 128
+# Blocks worked on at once: so many that the arrays stay in the cache; few after an alarm, as the
+# next may be near, and what lies behind it is done again.
+_AT_ONCE, _AFTER_AN_ALARM = 128, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,8 +148,9 @@ def step(
     alarms: list[DriftAlarm] = []
     k, j = bets.stake.shape
     room = np.empty((2, min(_AT_ONCE, len(seq) // bets.block + 1) + 1, k + 1, j))
+    at_once = _AT_ONCE
     while at < len(seq):
-        end = at + _AT_ONCE * bets.block - state.rows
+        end = at + at_once * bets.block - state.rows
         state, alarmed = _fold(
             bets, state, seq[at:end], codes[at:end], threshold=question.threshold, room=room
         )
@@ -156,6 +158,7 @@ def step(
         if alarmed or at == len(seq):
             runs = _runs(bets, state.runs, seq[read:at], codes[read:at])
             state, read = replace(state, runs=runs), at
+        at_once = _AFTER_AN_ALARM if alarmed else min(2 * at_once, _AT_ONCE)
         if alarmed:
             alarms.append(_alarm(question, bets, state))
             state = _anew(bets, seq=state.seq, runs=state.runs)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from continualml.evidence.bets import Bets
 from continualml.evidence.column import FULL
-from continualml.evidence.indicators import Kind
 from continualml.evidence.reference import Reference
 from continualml.evidence.wealth import Standing, by_column
 
@@ -15,7 +15,9 @@ Pattern = Literal["shift", "missing", "unseen", "constant", "unit"]
 Direction = Literal["more", "less", "higher", "lower"]
 
 _LONGER_THAN_EVER = 2
-_FEWEST_ALIKE = 10
+# Five different numbers have one fingerprint with chance 16 ** -4.
+_FEWEST_ALIKE = 5
+_MOST_ROWS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +38,9 @@ class Moved:
     evidence
         The column's own, mean over its sides; alone it would be held against the threshold.
     pattern
-        ``constant``: since ``began`` all rows have one value, and twice as many as the reference
-        ever had. ``unit``: rows far outside are evidence enough. ``missing``, ``unseen``: the
-        strongest indicator is that. ``shift``: any other.
+        ``missing``, ``unseen``: the strongest indicator is that. ``constant``: since ``began``
+        all rows have one value, at least twice as many as in the reference's longest run.
+        ``unit``: the rows far outside are evidence enough, or half of the rows. Else ``shift``.
     cell, direction
         The indicator, and what became of it: ``more`` or ``less`` rows in the cell; for the rows
         on one side of a number, whether values went ``higher`` or ``lower``.
@@ -70,43 +72,70 @@ def strongest_first(
     own = by_column(bets, standing.statistics) * watched
     made = bets.weight > 0
     side = np.where(made, standing.statistics[:-1], 0.0).sum(axis=0) / made.sum(axis=0)
-    found = []
-    moved = (own >= threshold) | (own == own.max())
-    for c in sorted(np.flatnonzero(moved).tolist(), key=lambda c: (-own[c], c)):
-        here = np.flatnonzero(bets.column_of == c)
-        cells = [i for i in here.tolist() if bets.sides[i].indicator.kind != "rank"]
-        here = np.array(cells) if cells else here
-        j = int(here[np.argmax(side[here])])  # of equals the first: the more telling one
-        strong = {bets.sides[i].indicator.kind for i in here.tolist() if side[i] >= threshold}
-        what = bets.sides[j]
-        hits, rows = standing.since[:, j].tolist()
-        share = hits / (FULL * rows) if rows else 0.0
-        alike = (
-            runs[c].first <= standing.began[j]
-            and runs[c].rows >= _FEWEST_ALIKE
-            and runs[c].rows >= _LONGER_THAN_EVER * reference.columns[c].longest_run
+    moved = np.flatnonzero((own >= threshold) | (own == own.max())).tolist()
+    return tuple(
+        _read(
+            bets,
+            standing,
+            np.flatnonzero(bets.column_of == c).tolist(),
+            side,
+            evidence=float(own[c]),
+            threshold=threshold,
+            alike=runs[c],
+            usual_run=reference.columns[c].longest_run,
         )
-        found.append(
-            Moved(
-                name=bets.columns[c],
-                evidence=float(own[c]),
-                pattern=_pattern(what.indicator.kind, strong, alike=alike),
-                cell=what.indicator.name,
-                direction=_direction(what.indicator.name, rose=what.rose),
-                reference_share=what.indicator.share,
-                share=share if what.rose else 1 - share,
-                began=int(standing.began[j]),
-            )
-        )
-    return tuple(found)
+        for c in sorted(moved, key=lambda c: (-own[c], c))
+    )
 
 
-def _pattern(strongest: Kind, strong: set[Kind], *, alike: bool) -> Pattern:
-    if strongest in {"missing", "unseen"}:
-        return "missing" if strongest == "missing" else "unseen"
-    if alike:
-        return "constant"
-    return "unit" if "far" in strong else "shift"
+def _read(
+    bets: Bets,
+    standing: Standing,
+    every: list[int],
+    side: NDArray[np.float64],
+    *,
+    evidence: float,
+    threshold: float,
+    alike: Run,
+    usual_run: int,
+) -> Moved:
+    """Read one column from ``every`` side of it, whose evidence is in ``side``."""
+    # The rank tells no cell; it is the strongest only where nothing else could be asked.
+    here = [j for j in every if bets.sides[j].indicator.kind != "rank"] or every
+    strongest = max(here, key=lambda j: side[j])  # of equals the first: the more telling one
+    kind = {j: bets.sides[j].indicator.kind for j in here}
+    share = {j: _share_since(standing, j) for j in here}
+    what, began = bets.sides[strongest], int(standing.began[strongest])
+    pattern: Pattern = "shift"
+    if kind[strongest] in {"missing", "unseen"}:
+        pattern = "missing" if kind[strongest] == "missing" else "unseen"
+    elif (
+        alike.first <= began
+        and alike.rows >= _FEWEST_ALIKE
+        and alike.rows >= _LONGER_THAN_EVER * usual_run
+    ):
+        pattern = "constant"
+    elif any(
+        side[j] >= threshold or (share[j] >= _MOST_ROWS and standing.since[1, j] >= _FEWEST_ALIKE)
+        for j in here
+        if kind[j] == "far"
+    ):
+        pattern = "unit"
+    return Moved(
+        name=bets.columns[what.column],
+        evidence=evidence,
+        pattern=pattern,
+        cell=what.indicator.name,
+        direction=_direction(what.indicator.name, rose=what.rose),
+        reference_share=what.indicator.share,
+        share=share[strongest] if what.rose else 1 - share[strongest],
+        began=began,
+    )
+
+
+def _share_since(standing: Standing, side: int) -> float:
+    points, rows = standing.since[:, side].tolist()
+    return float(points / (FULL * rows)) if rows else 0.0
 
 
 def _direction(cell: str, *, rose: bool) -> Direction:
