@@ -293,6 +293,7 @@ def _names(where: list[str]) -> list[str]:
 
 def line_of(text: str, where: list[str]) -> int:
     """Find the line of a key in a TOML text, or that of the nearest table above it."""
+    # No library does it: of those that keep positions, toml-rs gives none for a table's header.
     table: list[str] = []
     best, best_depth, seen = 1, 0, -1
     for number, raw in enumerate(text.splitlines(), start=1):
