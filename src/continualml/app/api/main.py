@@ -12,7 +12,7 @@ from loguru import logger
 from starlette.routing import Route
 
 from continualml import settings
-from continualml.app.api import problems, reading
+from continualml.app.api import page, problems, reading
 from continualml.app.api.generate import Generate
 from continualml.app.api.labels import labels
 from continualml.app.api.predict import Predict
@@ -46,6 +46,8 @@ def create(project: Project) -> FastAPI:
         title="Continual ML",
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
+        redoc_url=None,
         # Nothing is told to anybody unless it is asked for.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -64,6 +66,7 @@ def create(project: Project) -> FastAPI:
     app.add_api_route("/livez", livez, summary="The process turns; open to all")
     app.add_api_route("/readyz", readyz, summary="A warmed champion and a writable log; open")
     app.add_api_route("/health", health, summary="Every component's state, as last seen")
+    page.install(app)
     problems.install(app)
     described(app)
     return app
