@@ -8,14 +8,14 @@ from loguru import logger
 from sqlalchemy import Engine
 
 from continualml import settings
-from continualml.integrations.mlflow import Delivered, Delivery, Mirror
+from continualml.integrations.mlflow import Delivered, Delivery, Mirror, Refused
 from continualml.settings import Project
 from continualml.store import artifacts, outbox, pointers
 from continualml.store.engine import StoreUnavailableError, open_store, read, write
 from continualml.store.outbox import Message
 
 _LOOK_S = 1.0
-_LONGEST_PAUSE_S = 60.0
+_LONGEST_PAUSE_S = 15.0
 
 
 def main() -> None:
@@ -59,6 +59,10 @@ def _empty(project: Project, engine: Engine, mirror: Mirror, stopped: threading.
         with write(engine) as conn:
             if isinstance(result, Delivered):
                 outbox.delivered(conn, message.id)
+                continue
+            if isinstance(result, Refused):
+                outbox.refused(conn, message.id, result.because)
+                logger.error("courier: MLflow refused {}: {}", message.body, result.because)
                 continue
             after_s = min(_LONGEST_PAUSE_S, 2.0**message.attempts)
             outbox.retry(conn, message.id, result.because, after_s)

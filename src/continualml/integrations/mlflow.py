@@ -1,8 +1,10 @@
 """MLflow: takes versions and aliases, gives what became of each; people look there, we never do.
 
-While MLflow is down its messages wait in the outbox; predict, promote and roll back go on.
+While MLflow is down, slow or silent its messages wait in the outbox; predict, promote and roll
+back go on.
 """
 
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +13,13 @@ from typing import Any
 import mlflow.onnx
 import onnx
 import requests
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.protos.databricks_pb2 import (
+    INVALID_PARAMETER_VALUE,
+    RESOURCE_ALREADY_EXISTS,
+    ErrorCode,
+)
 from mlflow.tracking import MlflowClient
 
 from continualml.records import Json, Version
@@ -21,6 +27,9 @@ from continualml.records import Json, Version
 _TAG = "continualml.version"
 _ALIASES = {"champion": "champion", "challenger": "challenger", "previous": "previous"}
 _REQUIREMENTS = ["onnxruntime", "numpy"]
+_LONGEST = 240
+# With MLflow's own 120 s and 7 retries a silent server holds a message for a quarter of an hour.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +44,26 @@ class Retry:
     because: str
 
 
-Delivery = Delivered | Retry
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """MLflow will never take it as it is."""
+
+    because: str
+
+
+Delivery = Delivered | Retry | Refused
 
 
 class Mirror:
-    """One MLflow server; the same message twice does no harm."""
+    """One MLflow server; the same message twice does no harm.
+
+    An answer is awaited for 20 seconds and asked for once, unless the environment says otherwise
+    by MLflow's own names.
+    """
 
     def __init__(self, uri: str) -> None:
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
         mlflow.set_tracking_uri(uri)
         self._client = MlflowClient(uri)
         self._experiments: dict[str, str] = {}
@@ -52,34 +74,32 @@ class Mirror:
             if self._number(known.model, known.version) is None:
                 self._log(known, artifact)
         except (MlflowException, requests.RequestException) as error:
-            return Retry(because=_said(error))
+            return _failed(error)
         return Delivered()
 
     def alias(self, model: str, alias: str, version: int) -> Delivery:
-        """Point an alias to the registered version of that number."""
+        """Point an alias to the registered version of that number, whose message came before."""
         if alias not in _ALIASES:
             return Delivered()
         try:
             number = self._number(model, version)
             if number is None:
-                return Retry(because=f"version {version} is not there yet")
+                return Refused(because=f"{model} has no version {version} there")
             self._client.set_registered_model_alias(model, alias, number)
         except (MlflowException, requests.RequestException) as error:
-            return Retry(because=_said(error))
+            return _failed(error)
         return Delivered()
 
     def _log(self, known: Version, artifact: bytes) -> None:
-        run = self._client.create_run(
-            self._experiment(known.model), run_name=f"{known.strategy}-{known.version}"
-        )
-        number = run.info.run_id
-        at = run.info.start_time
+        """Write the run first and register last: what is registered is whole."""
+        tags = {_TAG: str(known.version), "sha256": known.sha256}
+        run = self._run(known, tags)
+        number, at = run.info.run_id, run.info.start_time
         check: Json = known.manifest.get("check", {})
         self._client.log_batch(
             number,
             metrics=[Metric(k, float(v), at, 0) for k, v in check.items()],
             params=[Param(k, v) for k, v in _parameters(known).items()],
-            tags=[RunTag(_TAG, str(known.version)), RunTag("sha256", known.sha256)],
         )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model"
@@ -87,13 +107,22 @@ class Mirror:
                 onnx.load_from_string(artifact), str(path), pip_requirements=_REQUIREMENTS
             )
             self._client.log_artifacts(number, str(path), "model")
-        self._client.create_model_version(
-            known.model,
-            source=f"runs:/{number}/model",
-            run_id=number,
-            tags={_TAG: str(known.version), "sha256": known.sha256},
-        )
         self._client.set_terminated(number)
+        # With runs:/ as its source the server itself could not find a version's files.
+        source = f"{run.info.artifact_uri}/model"
+        self._client.create_model_version(
+            known.model, source=source, run_id=number, tags=tags, await_creation_for=0
+        )
+
+    def _run(self, known: Version, tags: dict[str, str]) -> Run:
+        """Return the version's run, which an earlier try may have left."""
+        experiment = self._experiment(known.model)
+        asked = f"tags.`{_TAG}` = '{known.version}' and tags.sha256 = '{known.sha256}'"
+        left = self._client.search_runs([experiment], asked, max_results=1)
+        name = f"{known.strategy}-{known.version}"
+        if left:
+            return left[0]
+        return self._client.create_run(experiment, run_name=name, tags=tags)
 
     def _experiment(self, model: str) -> str:
         if model not in self._experiments:
@@ -128,5 +157,10 @@ def _parameters(known: Version) -> dict[str, str]:
     }
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:200]}"
+def _failed(error: Exception) -> Retry | Refused:
+    text = str(error)  # where it was asked stands at the beginning, what went wrong at the end
+    short = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
+    because = f"{type(error).__name__}: {short}"
+    code = getattr(error, "error_code", None)
+    refused = code == ErrorCode.Name(INVALID_PARAMETER_VALUE)
+    return Refused(because=because) if refused else Retry(because=because)

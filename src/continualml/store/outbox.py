@@ -36,22 +36,35 @@ def enqueue(conn: Connection, destination: str, body: Json) -> None:
 
 
 def due(conn: Connection, destination: str, limit: int = 100) -> list[Message]:
-    """Read the messages whose time has come, the oldest first."""
+    """Read what waits, the oldest first; nothing until the oldest may be tried again.
+
+    A later message never overtakes one that failed: an alias would end where it pointed before.
+    """
     now = datetime.now(UTC).timestamp()
     asked = (
         select(outbox)
-        .where(
-            outbox.c.destination == destination,
-            outbox.c.state == WAITING,
-            outbox.c.due_at <= now,
-        )
+        .where(outbox.c.destination == destination, outbox.c.state == WAITING)
         .order_by(outbox.c.id)
         .limit(limit)
     )
+    found = conn.execute(asked).all()
+    if not found or found[0].due_at > now:
+        return []
     return [
         Message(id=r.id, destination=r.destination, body=json.loads(r.body), attempts=r.attempts)
-        for r in conn.execute(asked)
+        for r in found
     ]
+
+
+def failing(conn: Connection, destination: str) -> str | None:
+    """Say why the oldest waiting message could not be delivered; None when it was not tried."""
+    asked = (
+        select(outbox.c.last_error)
+        .where(outbox.c.destination == destination, outbox.c.state == WAITING)
+        .order_by(outbox.c.id)
+        .limit(1)
+    )
+    return conn.execute(asked).scalar()
 
 
 def delivered(conn: Connection, message_id: int) -> None:

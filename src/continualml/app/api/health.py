@@ -75,6 +75,8 @@ class Health:
 
 
 def _mirror(conn: Connection) -> Json:
-    waiting = outbox.counts(conn, "mlflow")
-    status: Status = "degraded" if waiting.get(outbox.REFUSED) else "ok"
-    return {"status": status, "messages": waiting}
+    """Say how many messages wait, and why, if MLflow did not take the oldest."""
+    messages = outbox.counts(conn, "mlflow")
+    failing = outbox.failing(conn, "mlflow")
+    status: Status = "degraded" if failing or messages.get(outbox.REFUSED) else "ok"
+    return {"status": status, "messages": messages, **({"because": failing} if failing else {})}
