@@ -3,6 +3,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 
 .PHONY: test check
 test: .setup
+	@.ci/tools
 	$(UV) run --locked pytest $(TESTS)
 
 check: .setup

@@ -31,6 +31,8 @@ _SUBREAPER = 36
 _LEAN = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # The second of its two pages asks amplitude.com, whatever is said about analytics.
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "MLFLOW_DISABLE_TELEMETRY": "true",
