@@ -4,6 +4,8 @@ import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from continualml.errors import InputError
 from continualml.store.tables import sequence
@@ -99,8 +101,7 @@ def write(engine: Engine) -> Iterator[Connection]:
                 conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
             yield conn
     except DBAPIError as error:
-        said = str(error.orig).lower()
-        if error.connection_invalidated or any(word in said for word in _FULL):
+        if error.connection_invalidated or _passes(error.orig):
             raise StoreUnavailableError(str(error.orig)) from error
         raise
 
@@ -135,6 +136,119 @@ def _statement(table: str, names: tuple[str, ...], n: int, mark: str) -> str:
     row = f"({', '.join([mark] * len(names))})"
     columns = ", ".join(f'"{name}"' for name in names)
     return f'INSERT INTO "{table}" ({columns}) VALUES {", ".join([row] * n)}'  # noqa: S608  names of our own tables
+
+
+class Appender:
+    """Appends rows to one table of the log, each batch in a transaction of its own.
+
+    On SQLite a batch is one statement on a connection that stays open: numbers, rows and commit
+    happen in one call of the driver, which gives the interpreter's lock away once. With a call for
+    each of them the thread waits for the lock again and again, and the event loop beside it too.
+    """
+
+    def __init__(self, engine: Engine, table: Table) -> None:
+        self._engine = engine
+        self._table = table
+        self._names = tuple(c.name for c in table.columns if c.name != "seq")
+        self._values = attrgetter(*self._names)
+        self._connection: Any = None
+
+    def append(self, rows: Sequence[object]) -> bool:
+        """Append rows, which have the table's columns as attributes, and commit them.
+
+        Returns
+        -------
+        Whether they were written; none was, if one with the same key is there.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the disk is full or the database locked or gone; nothing is written then.
+        """
+        values = [self._values(row) for row in rows]
+        if self._engine.dialect.name != "sqlite":
+            named = [dict(zip(self._names, v, strict=True)) for v in values]
+            return append_alone(self._engine, self._table, named)
+        failures = self._engine.dialect.loaded_dbapi
+        try:
+            self._append_sqlite(values)
+        except failures.IntegrityError:
+            self._roll_back()
+            return False
+        except failures.Error as error:
+            self.close()  # the next batch opens it anew
+            if _passes(error):
+                raise StoreUnavailableError(str(error)) from error
+            raise
+        return True
+
+    def close(self) -> None:
+        """Close the connection; what was not committed is gone."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _append_sqlite(self, values: Sequence[tuple[Any, ...]]) -> None:
+        if self._connection is None:
+            self._connection = self._connect_sqlite()
+        view = f"{self._table.name}_append"
+        if len(values) <= _ROWS_AT_ONCE:
+            sql = _statement(view, self._names, len(values), "?")
+            self._connection.execute(sql, tuple(chain.from_iterable(values)))
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        for start in range(0, len(values), _ROWS_AT_ONCE):
+            part = values[start : start + _ROWS_AT_ONCE]
+            sql = _statement(view, self._names, len(part), "?")
+            self._connection.execute(sql, tuple(chain.from_iterable(part)))
+        self._connection.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _connect_sqlite(self) -> Any:
+        """Open a connection with a view of its own, whose trigger numbers the rows."""
+        pooled = self._engine.raw_connection()
+        connection: Any = pooled.driver_connection
+        pooled.detach()  # it does not go back with its view
+        table = self._table.name
+        columns = ", ".join(f'"{name}"' for name in self._names)
+        new = ", ".join(f'NEW."{name}"' for name in self._names)
+        try:
+            # Names of our own tables; nothing of it lasts longer than the connection.
+            connection.executescript(
+                f'CREATE TEMP VIEW "{table}_append" AS SELECT {columns} FROM "{table}";'  # noqa: S608
+                f'CREATE TEMP TRIGGER "{table}_number" INSTEAD OF INSERT ON "{table}_append" BEGIN '
+                f'INSERT INTO "{table}" (seq, {columns}) '
+                f"SELECT next, {new} FROM sequence WHERE id = 1;"
+                "UPDATE sequence SET next = next + 1 WHERE id = 1; END;"
+            )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def append_alone(engine: Engine, table: Table, rows: Sequence[dict[str, Any]]) -> bool:
+    """Append rows to one table of the log, in a transaction of their own, on any database.
+
+    Returns
+    -------
+    Whether they were written; none was, if one with the same key is there.
+    """
+    try:
+        with write(engine) as conn:
+            first = take_numbers(conn, len(rows))
+            insert_rows(conn, table, [{"seq": first + i, **row} for i, row in enumerate(rows)])
+    except IntegrityError:
+        return False
+    return True
+
+
+def _passes(error: BaseException | None) -> bool:
+    """Tell whether the database may take the same again later."""
+    return any(word in str(error).lower() for word in _FULL)
 
 
 def _set_up_sqlite(connection: "DBAPIConnection", _record: Any) -> None:

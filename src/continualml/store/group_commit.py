@@ -7,21 +7,21 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import IntegrityError
 
 from continualml.model import Model
-from continualml.store.engine import StoreUnavailableError, write
+from continualml.store.engine import Appender, StoreUnavailableError, write
 from continualml.store.log import (
     LabelAnswer,
     Labelled,
     Observed,
     append_labels,
-    append_new,
     append_observations,
 )
+from continualml.store.tables import observations
 
 _MOST_ROWS = 5_000
 
@@ -63,9 +63,11 @@ class GroupCommit:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._waiting: list[Ticket] = []
-        self._changed = threading.Condition()
-        self._closing = False
+        self._appender = Appender(engine, observations)
+        self._waiting: list[Ticket] = []  # the thread's own
+        self._arrived: SimpleQueue[Ticket | None] = SimpleQueue()  # None: no more will come
+        self._door = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
@@ -99,28 +101,35 @@ class GroupCommit:
 
     def close(self) -> None:
         """Write what waits, and end the thread."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
+        with self._door:
+            self._closed = True
+            self._arrived.put(None)
         self._thread.join()
 
     def _put(self, ticket: Ticket) -> None:
-        with self._changed:
-            if self._closing:
+        with self._door:
+            if self._closed:
                 raise StoreUnavailableError("the writer has been closed")
-            self._waiting.append(ticket)
-            self._changed.notify()
+            self._arrived.put(ticket)
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._waiting and not self._closing:
-                    self._changed.wait()
-                if not self._waiting:
-                    return
-                batch = next_batch(self._waiting)
-                self._waiting = list(batch.later)
-            _wake(batch.now, self._commit(batch.now))
+        more = True
+        while more or self._waiting:
+            more = more and self._take()
+            batch = next_batch(self._waiting)
+            self._waiting = list(batch.later)
+            if batch.now:
+                _wake(batch.now, self._commit(batch.now))
+        self._appender.close()
+
+    def _take(self) -> bool:
+        """Take what has arrived, and wait if nothing is there; False if no more will come."""
+        for _ in range(self._arrived.qsize() or not self._waiting):
+            ticket = self._arrived.get()
+            if ticket is None:
+                return False
+            self._waiting.append(ticket)
+        return True
 
     def _commit(self, tickets: tuple[Ticket, ...]) -> list[Answer]:
         try:
@@ -142,12 +151,7 @@ class GroupCommit:
     def _commit_new(self, tickets: tuple[Ticket, ...]) -> list[Answer] | None:
         """Write observations without asking first whether they are there: they hardly ever are."""
         rows = [r for t in tickets for r in t.rows]
-        if not rows or any(t.model for t in tickets):
-            return None
-        try:
-            with write(self._engine) as conn:
-                append_new(conn, rows)
-        except IntegrityError:
+        if not rows or any(t.model for t in tickets) or not self._appender.append(rows):
             return None
         return [[None] * len(t.rows) for t in tickets]
 
