@@ -59,19 +59,23 @@ def next_batch(waiting: Sequence[Ticket], most_rows: int = _MOST_ROWS) -> Batch:
 
 
 class GroupCommit:
-    """The writer of one process; ``submit`` returns when the rows are on disk."""
+    """The writer of one process; ``submit`` returns when the rows are on disk.
+
+    All requests come from one event loop. What one turn of it brings is handed over at once: a
+    thread that is woken for each request takes the interpreter's lock from the requests beside it.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._appender = Appender(engine, observations)
-        self._waiting: list[Ticket] = []  # the thread's own
-        self._arrived: SimpleQueue[Ticket | None] = SimpleQueue()  # None: no more will come
-        self._door = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn: list[Ticket] = []
+        self._arrived: SimpleQueue[list[Ticket] | None] = SimpleQueue()  # None: no more will come
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
-    async def submit(self, rows: Sequence[Observed]) -> list[Observed | None]:
+    def submit(self, rows: Sequence[Observed]) -> "asyncio.Future[list[Observed | None]]":
         """Append observations; see ``log.append_observations``.
 
         Raises
@@ -79,14 +83,13 @@ class GroupCommit:
         StoreUnavailableError
             If they could not be written; none was.
         """
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        future = self._future()
         self._put(Ticket(rows=rows, future=future))
-        there: list[Observed | None] = await future
-        return there
+        return future
 
-    async def submit_labels(
+    def submit_labels(
         self, model: Model, items: Sequence[Labelled], recorded_at: float
-    ) -> list[LabelAnswer]:
+    ) -> "asyncio.Future[list[LabelAnswer]]":
         """Append labels; see ``log.append_labels``.
 
         Raises
@@ -94,42 +97,47 @@ class GroupCommit:
         StoreUnavailableError
             If they could not be written; none was.
         """
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        future = self._future()
         self._put(Ticket(model=model, labels=items, recorded_at=recorded_at, future=future))
-        verdicts: list[LabelAnswer] = await future
-        return verdicts
+        return future
+
+    def _future(self) -> "asyncio.Future[Answer]":
+        if self._loop is None:  # asked once: it costs a system call
+            self._loop = asyncio.get_running_loop()
+        return self._loop.create_future()
+
+    def _put(self, ticket: Ticket) -> None:
+        if self._closed:
+            raise StoreUnavailableError("the writer has been closed")
+        if not self._turn:
+            ticket.future.get_loop().call_soon(self._hand_over)
+        self._turn.append(ticket)
+
+    def _hand_over(self) -> None:
+        if self._turn:
+            self._arrived.put(self._turn)
+            self._turn = []
 
     def close(self) -> None:
         """Write what waits, and end the thread."""
-        with self._door:
-            self._closed = True
-            self._arrived.put(None)
+        self._closed = True
+        self._hand_over()
+        self._arrived.put(None)
         self._thread.join()
 
-    def _put(self, ticket: Ticket) -> None:
-        with self._door:
-            if self._closed:
-                raise StoreUnavailableError("the writer has been closed")
-            self._arrived.put(ticket)
-
     def _run(self) -> None:
+        waiting: list[Ticket] = []
         more = True
-        while more or self._waiting:
-            more = more and self._take()
-            batch = next_batch(self._waiting)
-            self._waiting = list(batch.later)
+        while more or waiting:
+            for _ in range(self._arrived.qsize() or (more and not waiting)):
+                turn = self._arrived.get()
+                more = turn is not None
+                waiting.extend(turn or ())
+            batch = next_batch(waiting)
+            waiting = list(batch.later)
             if batch.now:
-                _wake(batch.now, self._commit(batch.now))
+                self._wake(batch.now, self._commit(batch.now))
         self._appender.close()
-
-    def _take(self) -> bool:
-        """Take what has arrived, and wait if nothing is there; False if no more will come."""
-        for _ in range(self._arrived.qsize() or not self._waiting):
-            ticket = self._arrived.get()
-            if ticket is None:
-                return False
-            self._waiting.append(ticket)
-        return True
 
     def _commit(self, tickets: tuple[Ticket, ...]) -> list[Answer]:
         try:
@@ -155,19 +163,14 @@ class GroupCommit:
             return None
         return [[None] * len(t.rows) for t in tickets]
 
+    def _wake(self, tickets: tuple[Ticket, ...], answers: list[Answer]) -> None:
+        """Resolve all futures with one wake-up."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_resolve, tickets, answers)
 
-def _wake(tickets: tuple[Ticket, ...], answers: list[Answer]) -> None:
-    """Resolve all futures with one wake-up for each event loop."""
-    loops: dict[asyncio.AbstractEventLoop, list[tuple[Ticket, Answer]]] = {}
+
+def _resolve(tickets: tuple[Ticket, ...], answers: list[Answer]) -> None:
     for ticket, answer in zip(tickets, answers, strict=True):
-        loops.setdefault(ticket.future.get_loop(), []).append((ticket, answer))
-    for loop, some in loops.items():
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_resolve, some)
-
-
-def _resolve(some: list[tuple[Ticket, Answer]]) -> None:
-    for ticket, answer in some:
         if ticket.future.done():  # its client has gone
             continue
         if isinstance(answer, BaseException):
