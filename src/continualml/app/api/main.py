@@ -1,6 +1,7 @@
 """The API: routes in, one serving process, drained when it is told to stop."""
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -37,10 +38,14 @@ def create(project: Project) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.serving = Serving.begin(project)
+        # What the start made stays; looking through it again and again holds up requests.
+        gc.collect()
+        gc.freeze()
         try:
             yield
         finally:
             app.state.serving.end()
+            gc.unfreeze()
 
     app = FastAPI(
         title="Continual ML",
