@@ -22,6 +22,7 @@ DecisionKind = Literal[
     "alarm",
     "policy",
     "recover",
+    "build",
 ]
 LabelVerdict = Literal["accepted", "duplicate", "superseded", "pending", "rejected"]
 
@@ -202,7 +203,14 @@ class Declared:
     model: Model
 
 
-Outcome = Scored | Trained | Merged | Described | Watched | TrainingFailed | Declared
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """Outcome: from here on the loop runs on this: versions of code and libraries, and machine."""
+
+    build: dict[str, str]
+
+
+Outcome = Scored | Trained | Merged | Described | Watched | TrainingFailed | Declared | Built
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from sqlalchemy import delete
 from continualml import demo
 from continualml.errors import InputError
 from continualml.loop import begin, carry_out
+from continualml.loop.build import this_build
 from continualml.loop.cycle import Loop
 from continualml.loop.training import Limits, Trainer, TrainingError
 from continualml.model import Learner
@@ -190,3 +191,21 @@ def test_one_class_and_an_unknown_learner_are_failed_fits_that_say_so(home: Home
     )  # the process lives on
     assert fitted
     assert manifest["rows"]["n"] == 300
+
+
+def test_a_build_is_said_once_in_each_change_and_every_entry_names_its_code(home: Home) -> None:
+    home.send(50, seed=6)
+    home.loop.turn("demo")
+    fresh_loop(home).turn("demo")
+    other = replace(fresh_loop(home), build={**this_build(), "continualml": "9.9"})
+    other.turn("demo")
+    home.send(50, seed=7)
+    other.turn("demo")
+    with read(home.engine) as conn:
+        said = ledger.entries(conn, limit=1_000)[::-1]
+        assert ledger.verify(conn) is None
+    builds = [e.decision.basis["build"] for e in said if e.decision.kind == "build"]
+    assert builds == [this_build(), other.build]
+    assert {"numpy", "onnxruntime", "python", "machine", "cpu"} <= set(this_build())
+    code = [e.decision.basis["decided_from"]["code"] for e in said]
+    assert (code[0], code[-1]) == (this_build()["continualml"], "9.9")

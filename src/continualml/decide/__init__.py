@@ -1,6 +1,8 @@
 """What follows from what is known: (standing, outcome) -> standing, decisions, orders. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import msgspec
 
 from continualml.decide.judge import scored, weights_path
 from continualml.decide.learn import (
@@ -14,6 +16,7 @@ from continualml.decide.learn import (
 )
 from continualml.decide.policy import changed, declared, policy_hash
 from continualml.decide.promise import evidence_now, promised, questions
+from continualml.decide.provenance import Known, built, with_provenance
 from continualml.decide.standing import (
     ANCHOR,
     BLEND,
@@ -35,6 +38,7 @@ from continualml.decide.watch import watched as watched_columns
 from continualml.evidence import fold
 from continualml.model import Model
 from continualml.records import (
+    Built,
     Decision,
     Declared,
     Described,
@@ -71,6 +75,7 @@ __all__ = [
     "step",
     "watched",
     "weights_path",
+    "with_provenance",
 ]
 
 Step = tuple[Standing, tuple[Decision, ...]]
@@ -97,6 +102,7 @@ def begin(model: Model, seq: int, outcome: Trained) -> Step:
         "block": block,
         "hold": outcome.hold,
         "policy": state.policy,
+        "model": msgspec.to_builtins(model),
     }
     because = f"first champion, trained on rows up to {first.through}, judged on later ones"
     said = about(model, state, "first", because=because, basis=basis, version=first.version)
@@ -130,8 +136,10 @@ def step(model: Model, state: Standing, seq: int, outcome: Outcome) -> Step:
             after, decisions = described(model, state, outcome)
         case Watched():
             after, decisions = watched_columns(model, state, outcome)
-        case _:
+        case Declared():
             after, decisions = _declared(model, state, outcome)
+        case _:  # what the loop runs on is no evidence; ``advance`` notes it
+            after, decisions = state, []
     return replace(after, seq=seq), tuple(decisions)
 
 
@@ -140,28 +148,27 @@ def _declared(model: Model, state: Standing, outcome: Declared) -> tuple[Standin
     after = replace(declared(model, new, state), policy=policy_hash(new))
     differs = changed(model, new)
     because = f"the policy changed: {', '.join(differs)}"
-    basis: Json = {**evidence_now(new, after), "changed": differs, "policy": after.policy}
+    basis: Json = {
+        **evidence_now(new, after),
+        "changed": differs,
+        "policy": after.policy,
+        "model": msgspec.to_builtins(new),
+    }
     version = after.champion.version
     said = about(new, after, "policy", because=because, basis=basis, version=version)
     return order_due(new, after), [said]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """A model's schema and policy in force, and its standing; both None in an empty log."""
-
-    model: Model | None = None
-    standing: Standing | None = None
-
-
 def advance(known: Known, seq: int, outcome: Outcome) -> tuple[Known, tuple[Decision, ...]]:
-    """Take in any outcome of a log, from its first one on: this is the fold that a replay runs."""
+    """Take in any outcome of a model's log, from its first one on: the fold that a replay runs."""
     model, state = known.model, known.standing
     decisions: tuple[Decision, ...] = ()
+    if isinstance(outcome, Built):
+        return built(known, seq, outcome)
     if model is not None and state is not None:
         state, decisions = step(model, state, seq, outcome)
     elif model is not None and isinstance(outcome, Trained):
         state, decisions = begin(model, seq, outcome)
     if isinstance(outcome, Declared):
         model = outcome.model
-    return Known(model=model, standing=state), decisions
+    return replace(known, model=model, standing=state), decisions

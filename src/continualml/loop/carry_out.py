@@ -140,13 +140,15 @@ def take_in(
     seen = known.standing.seq if known.standing else 0
     if known.standing and log.last_outcome(conn, name) != seen:
         raise OvertakenError(f"another turn of {name} has written first")
-    seq = log.append_outcome(conn, name, outcome, at)
+    numbered = log.append_outcome(conn, name, outcome, at)
+    seq, sha256 = numbered.seq, numbered.sha256
     after, decisions = _numbered(ahead, seq) if ahead else decide.advance(known, seq, outcome)
-    entries = tuple(ledger.record(conn, _with_number(d, seq), recorded_at) for d in decisions)
+    told = [decide.with_provenance(d, after, seq, sha256) for d in decisions]
+    entries = tuple(ledger.record(conn, d, recorded_at) for d in told)
     if after.model is not None and after.standing is not None:
         if entries:
             _point(conn, known, after, decided_by=entries[-1].n, revision=seq)
-        _save(conn, after.model, after.standing, recorded_at)
+        _save(conn, after.model, after.standing, after.build, recorded_at)
     return after, entries
 
 
@@ -159,7 +161,7 @@ def known(conn: Connection, name: str) -> decide.Known:
         except msgspec.DecodeError as error:  # an older build wrote it
             logger.warning("{}: the snapshot cannot be read, folding anew: {}", name, error)
         else:
-            return decide.Known(model=kept.model, standing=kept.standing)
+            return decide.Known(model=kept.model, standing=kept.standing, build=kept.build)
     found, after = decide.Known(), 0
     while some := log.outcomes_after(conn, name, after, 1_000):
         for seq, outcome in some:
@@ -188,10 +190,17 @@ class _Snapshot(msgspec.Struct, frozen=True):
 
     model: Model
     standing: decide.Standing
+    build: dict[str, str]
     report: Json
 
 
-def _save(conn: Connection, model: Model, state: decide.Standing, recorded_at: str) -> None:
+def _save(
+    conn: Connection,
+    model: Model,
+    state: decide.Standing,
+    build: dict[str, str],
+    recorded_at: str,
+) -> None:
     report: Json = {
         "read": state.read,
         "rows": state.rows,
@@ -201,12 +210,8 @@ def _save(conn: Connection, model: Model, state: decide.Standing, recorded_at: s
         "strategies": {n: a.version for n, a in state.heads.items()},
         "evidence": decide.evidence_now(model, state),
     }
-    body = msgspec.json.encode(_Snapshot(model=model, standing=state, report=report))
+    body = msgspec.json.encode(_Snapshot(model=model, standing=state, build=build, report=report))
     snapshots.put(conn, model.name, state.seq, body)
-
-
-def _with_number(decision: Decision, seq: int) -> Decision:
-    return replace(decision, basis={**decision.basis, "outcome": seq})
 
 
 def _point(

@@ -16,9 +16,18 @@ from sqlalchemy import Engine
 from continualml import decide
 from continualml.errors import InputError
 from continualml.loop import carry_out, making
+from continualml.loop.build import this_build
 from continualml.loop.training import Trainer
 from continualml.model import Model
-from continualml.records import Declared, Described, LedgerEntry, Outcome, Scored, TrainingFailed
+from continualml.records import (
+    Built,
+    Declared,
+    Described,
+    LedgerEntry,
+    Outcome,
+    Scored,
+    TrainingFailed,
+)
 from continualml.store import artifacts, leases, log, windows
 from continualml.store.engine import read, write
 
@@ -66,6 +75,8 @@ class Loop:
         Who turns, for the lease: unique for each process.
     most_s
         Seconds after which a turn leaves what is still waiting to the next one.
+    build
+        What it runs on, for the ledger.
     """
 
     engine: Engine
@@ -74,6 +85,7 @@ class Loop:
     trainer: Trainer
     holder: str
     most_s: float = 25.0
+    build: dict[str, str] = field(default_factory=this_build)
     _shelves: dict[str, carry_out.Shelf] = field(default_factory=dict)
 
     def waiting(self, name: str) -> int:
@@ -130,6 +142,8 @@ class Loop:
         if isinstance(new, TrainingFailed):
             raise InputError(f"models.{name}", expected="rows to learn from", got=new.because)
         known, _ = self._take_in(known, model, Declared(model=model))
+        if known.build != self.build:
+            known, _ = self._take_in(known, model, Built(build=self.build))
         _, entries = self._take_in(known, model, new)
         return entries[-1]
 
@@ -142,6 +156,9 @@ class Loop:
         before, entries = known.standing.rows, list[LedgerEntry]()
         if known.standing.policy != decide.policy_hash(model):
             known, some = self._take_in(known, model, Declared(model=model))
+            entries += some
+        if known.build != self.build:
+            known, some = self._take_in(known, model, Built(build=self.build))
             entries += some
         while True:
             # What was ordered first: which versions meet the next rows must not depend on luck.
@@ -258,7 +275,7 @@ def _standing(known: decide.Known) -> decide.Standing:
 
 def _tell(entries: list[LedgerEntry]) -> int:
     """Say each decision that changes something; return how many were said."""
-    spoken = [e for e in entries if e.decision.kind != "keep"]
+    spoken = [e for e in entries if e.decision.kind not in {"keep", "build"}]
     for e in spoken:
         d = e.decision
         logger.bind(event=d.kind, model=d.model, decision=e.n, version=d.version).info(
@@ -267,7 +284,18 @@ def _tell(entries: list[LedgerEntry]) -> int:
     return len(spoken)
 
 
-_WEIGHT = ("keep", "accept", "refuse", "policy", "alarm", "follow", "first", "promote", "rollback")
+_WEIGHT = (
+    "build",
+    "keep",
+    "accept",
+    "refuse",
+    "policy",
+    "alarm",
+    "follow",
+    "first",
+    "promote",
+    "rollback",
+)
 
 
 def _verdict(

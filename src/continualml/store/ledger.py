@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 
 from sqlalchemy import Connection, Row, func, insert, select
 
-from continualml.records import Decision, LedgerEntry
+from continualml.records import Decision, Json, LedgerEntry
 from continualml.store.tables import ledger
 
 GENESIS = "0" * 64
@@ -23,7 +24,7 @@ def record(conn: Connection, decision: Decision, recorded_at: str) -> LedgerEntr
         "seq": decision.seq,
         "version": decision.version,
         "because": decision.because,
-        "basis": json.dumps(decision.basis, sort_keys=True, separators=(",", ":")),
+        "basis": written(decision.basis),
         "recorded_at": recorded_at,
         "previous_hash": last.hash if last else GENESIS,
     }
@@ -36,6 +37,11 @@ def record(conn: Connection, decision: Decision, recorded_at: str) -> LedgerEntr
         previous_hash=str(values["previous_hash"]),
         hash=str(values["hash"]),
     )
+
+
+def written(basis: Json) -> str:
+    """Write a basis the one way in which it stands in the ledger."""
+    return json.dumps(basis, sort_keys=True, separators=(",", ":"))
 
 
 def entry(conn: Connection, n: int) -> LedgerEntry | None:
@@ -68,6 +74,13 @@ def counts(conn: Connection, model: str, *, after: int) -> dict[str, int]:
         .group_by(ledger.c.kind)
     )
     return {kind: n for kind, n in conn.execute(asked)}  # noqa: C416  rows, not pairs
+
+
+def in_order(conn: Connection, model: str) -> Iterator[LedgerEntry]:
+    """Read a model's entries, the oldest first."""
+    asked = select(ledger).where(ledger.c.model == model).order_by(ledger.c.n)
+    for row in conn.execute(asked.execution_options(yield_per=1_000)):
+        yield _entry(row)
 
 
 def verify(conn: Connection) -> int | None:

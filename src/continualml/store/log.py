@@ -1,14 +1,17 @@
 """The append-only log: observations with their answers, labels, outcomes."""
 
+import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
+from continualml.errors import InputError
 from continualml.model import Model
 from continualml.records import (
+    Built,
     Declared,
     Described,
     LabelVerdict,
@@ -30,6 +33,7 @@ _KINDS: dict[str, type[Outcome]] = {
     "declared": Declared,
     "described": Described,
     "watched": Watched,
+    "built": Built,
 }
 _MOST_IDS = 500
 
@@ -199,36 +203,70 @@ def canonical(model: Model, label: object) -> tuple[str | None, str | None]:
     return text, None
 
 
-def append_outcome(conn: Connection, model: str, outcome: Outcome, recorded_at: float) -> int:
-    """Append what an effect brought back, and return its number."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbered:
+    """An outcome as it stands in the log; ``sha256`` is that of its bytes."""
+
+    seq: int
+    outcome: Outcome
+    sha256: str
+
+
+def append_outcome(conn: Connection, model: str, outcome: Outcome, recorded_at: float) -> Numbered:
+    """Append what an effect brought back."""
     seq = take_numbers(conn, 1)
     kind = next(k for k, t in _KINDS.items() if isinstance(outcome, t))
-    conn.execute(
-        insert(outcomes).values(
-            seq=seq,
-            model=model,
-            kind=kind,
-            body=msgspec.msgpack.encode(outcome),
-            recorded_at=recorded_at,
-        )
-    )
-    return seq
+    body = msgspec.msgpack.encode(outcome)
+    values = {"seq": seq, "model": model, "kind": kind, "body": body, "recorded_at": recorded_at}
+    conn.execute(insert(outcomes).values(**values))
+    return Numbered(seq=seq, outcome=outcome, sha256=hashlib.sha256(body).hexdigest())
 
 
 def outcomes_after(
     conn: Connection, model: str, after: int, limit: int
 ) -> list[tuple[int, Outcome]]:
     """Read the next outcomes of a model in the order of their numbers."""
+    return [(one.seq, one.outcome) for one in numbered_after(conn, model, after, limit)]
+
+
+def numbered_after(conn: Connection, model: str, after: int, limit: int) -> list[Numbered]:
+    """Read the next outcomes of a model as they stand in the log.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read.
+    """
     asked = (
         select(outcomes.c.seq, outcomes.c.kind, outcomes.c.body)
         .where(outcomes.c.model == model, outcomes.c.seq > after)
         .order_by(outcomes.c.seq)
         .limit(limit)
     )
-    return [
-        (seq, msgspec.msgpack.decode(body, type=_KINDS[kind]))
-        for seq, kind, body in conn.execute(asked)
-    ]
+    return [_numbered(row) for row in conn.execute(asked)]
+
+
+def outcome_hashes(conn: Connection, model: str) -> Iterator[tuple[int, str]]:
+    """Hash a model's outcomes as they stand, in the order of their numbers."""
+    asked = (
+        select(outcomes.c.seq, outcomes.c.body)
+        .where(outcomes.c.model == model)
+        .order_by(outcomes.c.seq)
+    )
+    for seq, body in conn.execute(asked.execution_options(yield_per=100)):
+        yield seq, hashlib.sha256(body).hexdigest()
+
+
+def n_outcomes(conn: Connection, model: str) -> int:
+    """Count a model's outcomes."""
+    asked = select(func.count()).select_from(outcomes).where(outcomes.c.model == model)
+    return int(conn.execute(asked).scalar_one())
+
+
+def models(conn: Connection) -> list[str]:
+    """Name the models that the loop knows something of."""
+    asked = select(outcomes.c.model).distinct().order_by(outcomes.c.model)
+    return list(conn.execute(asked).scalars())
 
 
 def last_outcome(conn: Connection, model: str) -> int:
@@ -252,6 +290,17 @@ def _standing(conn: Connection, model: str, ids: list[str]) -> dict[str, dict[in
         for observation_id, revision, label in conn.execute(asked):
             found.setdefault(observation_id, {})[revision] = label
     return found
+
+
+def _numbered(row: Row[tuple[int, str, bytes]]) -> Numbered:
+    seq, kind, body = row
+    try:
+        outcome = msgspec.msgpack.decode(body, type=_KINDS[kind])
+    except (KeyError, msgspec.DecodeError) as error:
+        raise InputError(
+            f"outcome {seq}", expected=f"what {kind!r} means", got=str(error)
+        ) from error
+    return Numbered(seq=seq, outcome=outcome, sha256=hashlib.sha256(body).hexdigest())
 
 
 def _row(r: Observed, seq: int) -> dict[str, object]:
