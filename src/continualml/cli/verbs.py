@@ -4,7 +4,16 @@ import sys
 
 import typer
 
-from continualml.cli import configuring, doctor, looking, running, tokens, trying, turning
+from continualml.cli import (
+    checking,
+    configuring,
+    doctor,
+    looking,
+    running,
+    tokens,
+    trying,
+    turning,
+)
 from continualml.cli.exits import CONFIGURATION, INTERRUPTED, OK, UNREACHABLE
 from continualml.cli.printing import say_error
 from continualml.errors import InputError
@@ -27,6 +36,8 @@ app.command()(trying.backtest)
 app.command()(trying.simulate)
 app.command()(looking.status)
 app.command()(looking.decisions)
+app.command()(checking.replay)
+app.command()(checking.verify)
 app.command()(doctor.doctor)
 app.add_typer(tokens.app, name="token")
 app.add_typer(configuring.app, name="config")

@@ -1,0 +1,72 @@
+"""Whether the store is what it says: the ledger's chain, the outcomes it names, the artifacts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, select
+
+from continualml.records import LedgerEntry
+from continualml.store import artifacts, ledger, log
+from continualml.store.tables import ledger as entries
+from continualml.store.tables import versions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """One check: how many things it looked at, and the first that is broken, if one is."""
+
+    check: str
+    looked_at: int
+    broken: str | None
+
+
+def verify(conn: Connection, directory: Path) -> tuple[Checked, ...]:
+    """Check everything whose hash is known; what is whole may still be wrong, see replay."""
+    return (_chain(conn), _outcomes(conn), _artifacts(conn, directory))
+
+
+def _chain(conn: Connection) -> Checked:
+    broken = ledger.verify(conn)
+    said = None if broken is None else f"entry {broken}: number, link or hash is not its own"
+    n = conn.execute(select(entries.c.n).order_by(entries.c.n.desc()).limit(1)).scalar()
+    return Checked(check="ledger", looked_at=int(n or 0), broken=said)
+
+
+def _outcomes(conn: Connection) -> Checked:
+    """Hold each outcome against the hash in the decisions that came of it."""
+    seen = 0
+    for model in log.models(conn):
+        named = {}
+        for entry in ledger.in_order(conn, model):
+            if (known := _named(entry)) is not None:
+                named[known[0]] = (entry.n, known[1])
+        for seq, sha256 in log.outcome_hashes(conn, model):
+            n, expected = named.pop(seq, (0, sha256))
+            seen += 1
+            if sha256 != expected:
+                said = f"outcome {seq}: changed since entry {n} was decided from it"
+                return Checked(check="outcomes", looked_at=seen, broken=said)
+        for seq, (n, _) in named.items():
+            said = f"outcome {seq}: missing, and entry {n} was decided from it"
+            return Checked(check="outcomes", looked_at=seen, broken=said)
+    return Checked(check="outcomes", looked_at=seen, broken=None)
+
+
+def _artifacts(conn: Connection, directory: Path) -> Checked:
+    seen = 0
+    asked = select(versions.c.model, versions.c.version, versions.c.sha256)
+    for model, version, sha256 in conn.execute(
+        asked.order_by(versions.c.model, versions.c.version)
+    ):
+        seen += 1
+        try:
+            artifacts.read(directory, sha256)
+        except artifacts.ArtifactError as error:
+            said = f"version {version} of {model}: {error}"
+            return Checked(check="artifacts", looked_at=seen, broken=said)
+    return Checked(check="artifacts", looked_at=seen, broken=None)
+
+
+def _named(entry: LedgerEntry) -> tuple[int, str] | None:
+    known = entry.decision.basis.get("decided_from")
+    return (known["outcome"], known["sha256"]) if known else None

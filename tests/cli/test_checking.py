@@ -1,0 +1,47 @@
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from continualml import cli
+from continualml.store.engine import write
+from continualml.store.tables import ledger
+from tests.cli.test_cli import continual
+from tests.conftest import Home
+
+
+@pytest.fixture
+def turned(home: Home) -> Home:
+    home.send(60, seed=1)
+    home.loop.turn("demo")
+    return home
+
+
+def test_replay_and_verify_pass_what_was_left_alone(turned: Home) -> None:
+    replayed = continual("replay", "--json", "--data", ".", cwd=turned.directory)
+    assert replayed.returncode == cli.OK, replayed.stderr
+    (one,) = json.loads(replayed.stdout)
+    with turned.engine.connect() as conn:
+        n = len(conn.execute(select(ledger.c.n)).all())
+    assert (one["model"], one["equal"], one["rows"], one["differences"]) == ("demo", n, 60, [])
+    checked = continual("verify", "--data", ".", cwd=turned.directory)
+    assert checked.returncode == cli.OK, checked.stderr
+    assert "\x1b[" not in replayed.stderr + checked.stdout
+
+
+def test_replay_and_verify_name_what_was_changed_and_exit_with_1(turned: Home) -> None:
+    with write(turned.engine) as conn:
+        conn.execute(update(ledger).where(ledger.c.n == 2).values(because="it felt right"))
+    replayed = continual("replay", "--model", "demo", "--data", ".", cwd=turned.directory)
+    assert replayed.returncode == cli.FAILED
+    for said in ("2", "because", "it felt right", "first champion, trained on rows up to"):
+        assert said in replayed.stdout
+    checked = continual("verify", "--data", ".", cwd=turned.directory)
+    assert checked.returncode == cli.FAILED
+    assert "entry 2: number, link or hash is not its own" in checked.stdout
+
+
+def test_an_empty_log_has_nothing_to_replay(tmp_path: Path) -> None:
+    done = continual("replay", cwd=tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (cli.OK, "nothing")
