@@ -45,3 +45,17 @@ def test_replay_and_verify_name_what_was_changed_and_exit_with_1(turned: Home) -
 def test_an_empty_log_has_nothing_to_replay(tmp_path: Path) -> None:
     done = continual("replay", cwd=tmp_path)
     assert (done.returncode, done.stdout.strip()) == (cli.OK, "nothing")
+
+
+def test_explain_takes_a_decisions_number_or_an_observation(turned: Home) -> None:
+    why = continual("explain", "2", "--data", ".", cwd=turned.directory)
+    assert why.returncode == cli.OK, why.stderr
+    assert "because: first champion, trained on rows up to" in why.stdout
+    assert "promised of the champion, on average: brier at most" in why.stdout
+    row = continual(
+        "explain", "1-3", "--json", "--model", "demo", "--data", ".", cwd=turned.directory
+    )
+    assert json.loads(row.stdout)["labels"][0]["revision"] == 0
+    nobody = continual("explain", "7", "--observation", "--data", ".", cwd=turned.directory)
+    assert nobody.returncode == cli.CONFIGURATION
+    assert "expected an observation of demo, got '7'" in nobody.stderr

@@ -25,6 +25,22 @@ def print_rows(told: list[dict[str, Any]], *, as_json: bool) -> None:
     Console().print(table)
 
 
+def print_facts(told: dict[str, Any], *, depth: int = 0) -> None:
+    """Print named facts below each other, what belongs together indented."""
+    indent = "  " * depth
+    for name, value in told.items():
+        label = f"{indent}{name.replace('_', ' ')}:"
+        if isinstance(value, dict) and value:
+            typer.echo(label)
+            print_facts(value, depth=depth + 1)
+        elif isinstance(value, list) and value and not isinstance(value[0], list):
+            typer.echo(label)
+            for one in value:
+                typer.echo(f"{indent}  - {_cell(one)}")
+        else:
+            typer.echo(f"{label} {_cell(value) or '-'}")
+
+
 def say_error(text: str) -> None:
     """Say what went wrong, apart from the answer."""
     Console(stderr=True).print(f"[red]error:[/red] {text}", highlight=False, soft_wrap=True)

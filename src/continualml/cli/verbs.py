@@ -8,6 +8,7 @@ from continualml.cli import (
     checking,
     configuring,
     doctor,
+    explaining,
     looking,
     running,
     tokens,
@@ -36,6 +37,7 @@ app.command()(trying.backtest)
 app.command()(trying.simulate)
 app.command()(looking.status)
 app.command()(looking.decisions)
+app.command()(explaining.explain)
 app.command()(checking.replay)
 app.command()(checking.verify)
 app.command()(doctor.doctor)

@@ -55,6 +55,7 @@ def entries(
     *,
     model: str | None = None,
     kinds: tuple[str, ...] = (),
+    version: int | None = None,
     before: int | None = None,
     limit: int = 50,
 ) -> list[LedgerEntry]:
@@ -62,6 +63,7 @@ def entries(
     asked = select(ledger).order_by(ledger.c.n.desc()).limit(limit)
     asked = asked if model is None else asked.where(ledger.c.model == model)
     asked = asked if before is None else asked.where(ledger.c.n < before)
+    asked = asked if version is None else asked.where(ledger.c.version == version)
     asked = asked.where(ledger.c.kind.in_(kinds)) if kinds else asked
     return [_entry(row) for row in conn.execute(asked)]
 

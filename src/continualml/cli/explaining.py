@@ -1,0 +1,40 @@
+"""Verbs that explain: an answer, a decision, the arithmetic of a policy."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from continualml import settings as configuration
+from continualml.cli.options import AsJson, Config, Data, ModelName, model_named
+from continualml.cli.printing import print_facts
+
+
+def explain(
+    what: Annotated[str, typer.Argument(metavar="ID", help="A decision's number, or an answer's.")],
+    config: Config = None,
+    data: Data = None,
+    model: ModelName = None,
+    observation: Annotated[
+        bool, typer.Option("--observation", help="Take a number as an observation_id.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say where an answer came from, or why a decision was taken."""
+    from continualml.loop import explain as answers  # noqa: PLC0415  only for this verb
+    from continualml.loop import reasons  # noqa: PLC0415  only for this verb
+    from continualml.store.engine import open_store, read  # noqa: PLC0415  only for this verb
+
+    project = configuration.load(config, data=data)
+    asked = project.models[model_named(project, model)]
+    said = project.settings
+    told: dict[str, Any]
+    with read(open_store(said.database_url)) as conn:
+        if what.isdecimal() and not observation:
+            told = reasons.decision(conn, int(what))
+        else:
+            told = answers.observation(conn, said.artifacts, asked, what)
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        print_facts(told)

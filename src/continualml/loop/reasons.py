@@ -1,0 +1,86 @@
+"""Why a decision was taken: its evidence against the thresholds, in sentences."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection
+
+from continualml.errors import InputError
+from continualml.records import Decision, Json, LedgerEntry
+from continualml.store import ledger
+
+_AROUND = 2
+
+
+def decision(conn: Connection, n: int) -> Json:
+    """Tell why entry ``n`` of the ledger says what it says, from what, and what stands around it.
+
+    Raises
+    ------
+    InputError
+        If there is no such entry.
+    """
+    entry = ledger.entry(conn, n)
+    if entry is None:
+        raise InputError("id", expected="the number of a decision", got=n)
+    d = entry.decision
+    around = [ledger.entry(conn, k) for k in range(n - _AROUND, n + _AROUND + 1) if k != n]
+    built = ledger.entries(conn, model=d.model, kinds=("build",), before=n + 1, limit=1)
+    return {
+        "n": n,
+        "model": d.model,
+        "kind": d.kind,
+        "version": d.version,
+        "because": d.because,
+        "read_up_to_row": d.seq,
+        "recorded_at": entry.recorded_at,
+        "evidence": list(sentences(d)),
+        "decided_from": d.basis.get("decided_from"),
+        "build": built[0].decision.basis["build"] if built else None,
+        "hash": entry.hash,
+        "around": [_line(e) for e in around if e is not None],
+    }
+
+
+def sentences(d: Decision) -> Iterator[str]:
+    """Say what a decision's basis holds."""
+    basis = d.basis
+    if promised := basis.get("promised"):
+        levels = ", ".join(f"{metric} at most {level:.4f}" for metric, level in promised.items())
+        yield f"promised of the champion, on average: {levels}; one bet every {basis['block']} rows"
+    if alarm := basis.get("loss"):
+        yield f"worse than promised: {_held(alarm)}"
+        if "began" in basis:
+            yield f"the change probably began at row {basis['began']}, seen in {basis['metric']}"
+    for name, proof in (basis.get("gate") or {}).items():
+        yield f"{name} (version {proof['version']}) better than the champion: {_held(proof)}"
+    if "worse_by" in basis:
+        yield from _checked(basis)
+    if members := basis.get("members"):
+        parts = (f"{m} (version {v}) {basis['weights'][m]:.3f}" for m, v in members.items())
+        yield f"the blend weighs {', '.join(parts)}"
+    if changed := basis.get("changed"):
+        yield f"the policy changed in {', '.join(changed)}"
+    if "by_hand" in basis:
+        yield f"commanded by {basis['by_hand']}, without proof: {basis['said']}"
+
+
+def _held(proof: Json) -> str:
+    evidence, threshold = proof["evidence"], proof["threshold"]
+    reached = "reached" if evidence >= threshold else "not reached"
+    return f"evidence {evidence:.4g} of {threshold:.4g}, {reached}"
+
+
+def _checked(basis: Json) -> Iterator[str]:
+    if basis["predecessor"] is None:
+        yield f"{basis['strategy']} had no version before; nothing to compare with"
+        return
+    yield (
+        f"on the {basis['hold']} newest rows, which it never saw, its loss is "
+        f"{basis['worse_by']:+.4f} against version {basis['predecessor']}; up to one standard "
+        f"error, {basis['standard_error']:.4f}, is accepted"
+    )
+
+
+def _line(entry: LedgerEntry) -> Json:
+    d = entry.decision
+    return {"n": entry.n, "model": d.model, "kind": d.kind, "because": d.because}
