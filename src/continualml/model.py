@@ -80,6 +80,11 @@ class Policy:
     false_alarms, false_promotions
         Rows, at least, that are expected to pass until an alarm without a change, and until a
         promotion of a strategy that is not better.
+    false_alarm_days, false_promotion_days
+        The same budgets in days; they become rows when the policy is declared (loop/periods.py),
+        as soon as ``rows_per_day`` is known.
+    rows_per_day
+        Labelled rows in a day: the user's, or as it was measured.
     block
         Consecutive labelled rows that make one bet; None is estimated from the hold-back rows.
     hold
@@ -98,6 +103,9 @@ class Policy:
     drift_tolerance: float = 0.03
     false_alarms: int = 10_000
     false_promotions: int = 10_000
+    false_alarm_days: float | None = None
+    false_promotion_days: float | None = None
+    rows_per_day: float | None = None
     block: int | None = None
     hold: int = 50
     cooldown: int = 0
@@ -126,6 +134,10 @@ class Policy:
         ):
             if got < least:
                 raise InputError(f"policy.{name}", expected=f"at least {least} rows", got=got)
+        for name in ("false_alarm_days", "false_promotion_days", "rows_per_day"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"policy.{name}", expected="a positive number", got=value)
         names = [s.name for s in self.strategies]
         if len(set(names)) < len(names) or not names:
             raise InputError("policy.strategies", expected="one or more, named apart", got=names)

@@ -28,7 +28,8 @@ _KEY_REMEDY = (
 )
 _WELL_KNOWN = ("changeme", "password", "secret", "admin", "letmein", "example", "default", "test")
 _PART_OF_A_UNION = re.compile(r"Table$|^str$|^literal\[")
-_BUDGET = re.compile(r"1 per ([\d_]+) rows")
+_BUDGET = re.compile(r"1 per ([\d_]+) (row|day|week)s?")
+_DAYS = {"day": 1.0, "week": 7.0}
 
 
 class ConfigError(InputError):
@@ -48,15 +49,27 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A budget in days, until it is known how many rows that is."""
+
+    days: float
+
+
 def _budget(value: object) -> object:
     if isinstance(value, str) and (found := _BUDGET.fullmatch(value)):
-        return int(found[1])
-    if isinstance(value, int):
+        n, unit = int(found[1]), found[2]
+        if n > 0:
+            return n if unit == "row" else Period(n * _DAYS[unit])
+    elif isinstance(value, int | Period):
         return value
-    raise ValueError('expected "1 per N rows"')
+    raise ValueError('expected "1 per N rows", "1 per N days" or "1 per N weeks"')
 
 
-Budget = Annotated[int, BeforeValidator(_budget, json_schema_input_type=str | int), Field(ge=1)]
+Budget = Annotated[
+    Annotated[int, Field(ge=1)] | Period,
+    BeforeValidator(_budget, json_schema_input_type=str | int),
+]
 
 
 class LearnerTable(_Strict):
@@ -92,6 +105,7 @@ class PolicyTable(_Strict):
     drift_tolerance: float = Field(0.03, ge=0, lt=1)
     false_alarms: Budget = 10_000
     false_promotions: Budget = 10_000
+    rows_per_day: float | None = Field(None, gt=0)
     block: int | None = Field(None, ge=1)
     hold: int = Field(50, ge=10)
     cooldown: int = Field(0, ge=0)
@@ -379,7 +393,9 @@ def _shown(error: Any) -> str:
 
 def _model(name: str, table: ModelTable, settings: Settings) -> Model:
     policy = table.policy
-    numbers = policy.model_dump(exclude={"strategies"})
+    numbers = policy.model_dump(exclude={"strategies", "false_alarms", "false_promotions"})
+    numbers |= _rows_or_days("false_alarm", policy.false_alarms)
+    numbers |= _rows_or_days("false_promotion", policy.false_promotions)
     strategies = DEFAULT_STRATEGIES
     learner = _learner(table.learner)
     if policy.strategies is not None:
@@ -407,6 +423,12 @@ def _model(name: str, table: ModelTable, settings: Settings) -> Model:
         policy=Policy(strategies=strategies, **numbers),
         seed=table.seed,
     )
+
+
+def _rows_or_days(name: str, budget: int | Period) -> dict[str, float]:
+    if isinstance(budget, Period):
+        return {f"{name}_days": budget.days}
+    return {f"{name}s": budget}
 
 
 def _feature(name: str, said: str | FeatureTable) -> Feature:

@@ -59,3 +59,13 @@ def test_explain_takes_a_decisions_number_or_an_observation(turned: Home) -> Non
     nobody = continual("explain", "7", "--observation", "--data", ".", cwd=turned.directory)
     assert nobody.returncode == cli.CONFIGURATION
     assert "expected an observation of demo, got '7'" in nobody.stderr
+
+
+def test_explain_policy_shows_the_arithmetic_of_each_model(turned: Home) -> None:
+    shown = continual("explain-policy", "--json", "--data", ".", cwd=turned.directory)
+    assert shown.returncode == cli.OK, shown.stderr
+    (told,) = json.loads(shown.stdout)
+    assert told["in_force"]
+    assert told["alarm"]["threshold"] == 10_000 / told["block"]["rows"]
+    text = continual("explain-policy", "--data", ".", cwd=turned.directory).stdout
+    assert "not guaranteed:" in text

@@ -152,3 +152,20 @@ def test_the_example_is_valid_and_every_setting_is_documented() -> None:
     for table in (settings.PolicyTable, settings.ModelTable, settings.StrategyTable):
         for key in table.model_fields:
             assert f"`{key}`" in reference, key
+
+
+@pytest.mark.parametrize(
+    ("said", "days"), [("1 per 30 days", 30.0), ("1 per 1 day", 1.0), ("1 per 2 weeks", 14.0)]
+)
+def test_a_budget_may_be_a_period(tmp_path: Path, said: str, days: float) -> None:
+    text = '[models.m]\nkind = "regression"\ntarget = "y"\nfeatures = { x = "numeric" }\n'
+    path = tmp_path / "continual.toml"
+    path.write_text(
+        text + f'policy = {{ false_alarms = "{said}", rows_per_day = 24.0 }}\n', "utf-8"
+    )
+    policy = load(path).models["m"].policy
+    assert (policy.false_alarm_days, policy.rows_per_day) == (days, 24.0)
+    assert policy.false_promotion_days is None
+    path.write_text(text + 'policy = { false_alarms = "1 per 0 days" }\n', "utf-8")
+    with pytest.raises(ConfigError, match='expected "1 per N rows", "1 per N days" or "1 per N w'):
+        load(path)

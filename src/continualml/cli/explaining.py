@@ -38,3 +38,26 @@ def explain(
         typer.echo(json.dumps(told, indent=2))
     else:
         print_facts(told)
+
+
+def explain_policy(
+    config: Config = None, data: Data = None, model: ModelName = None, as_json: AsJson = False
+) -> None:
+    """Show the thresholds of each policy: their arithmetic, what they guarantee and what not."""
+    from continualml.loop import arithmetic, carry_out, periods  # noqa: PLC0415  only for this verb
+    from continualml.store.engine import open_store, read  # noqa: PLC0415  only for this verb
+
+    project = configuration.load(config, data=data)
+    names = [model_named(project, model)] if model else list(project.models)
+    told = []
+    with read(open_store(project.settings.database_url)) as conn:
+        for name in names:
+            known = carry_out.known(conn, name)
+            asked = periods.in_rows(conn, project.models[name], known)
+            told.append(arithmetic.explained(asked, known))
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+        return
+    for one in told:
+        print_facts(one)
+        typer.echo()

@@ -66,6 +66,7 @@ __all__ = [
     "begin",
     "challengers",
     "champion_weights",
+    "changed",
     "evidence_now",
     "places",
     "policy_hash",

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from continualml import decide
 from continualml.errors import InputError
 from continualml.evidence import blend
-from continualml.loop import making
+from continualml.loop import making, periods
 from continualml.loop.training import Trainer
 from continualml.model import Model
 from continualml.records import (
@@ -190,7 +190,7 @@ def from_store(conn: Connection, model: Model) -> Recorded:
     if not begun:
         raise InputError(f"models.{model.name}", expected="a log with a first champion", got=None)
     return Recorded(
-        model=model,
+        model=periods.in_rows(conn, model, decide.Known()),
         rows=windows.joined(conn, model, 0),
         first=begun[0].through,
         corrections=windows.corrections(conn, model),

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from continualml import decide
 from continualml.errors import InputError
-from continualml.loop import carry_out, making
+from continualml.loop import carry_out, making, periods
 from continualml.loop.build import this_build
 from continualml.loop.training import Trainer
 from continualml.model import Model
@@ -131,6 +131,7 @@ class Loop:
         order = decide.Order(strategy=making.FIRST, through=through)
         with read(self.engine) as conn:
             known = carry_out.known(conn, name)
+            model = periods.in_rows(conn, model, known)
         if known.standing is not None:
             raise InputError(
                 f"models.{name}",
@@ -151,6 +152,7 @@ class Loop:
         until = time.monotonic() + self.most_s
         with read(self.engine) as conn:
             known = carry_out.known(conn, model.name)
+            model = periods.in_rows(conn, model, known)
         if known.standing is None:
             return self._begin(model, run)
         before, entries = known.standing.rows, list[LedgerEntry]()

@@ -11,7 +11,7 @@ from continualml.errors import InputError
 from continualml.model import Model
 from continualml.records import Json, LedgerEntry, Rows, Version
 from continualml.scoring.session import Session
-from continualml.store import artifacts, ledger, log, pointers
+from continualml.store import artifacts, ledger, lineage, log, pointers
 
 # Kinds of decisions after which a version answers, and those in which a policy comes into force.
 _INSTALLS = ("first", "promote", "follow", "rollback")
@@ -32,7 +32,7 @@ def observation(conn: Connection, directory: Path, model: Model, observation_id:
         If the log has no such observation.
     """
     name = model.name
-    seq = log.observed_seq(conn, name, observation_id)
+    seq = lineage.observed_seq(conn, name, observation_id)
     row = log.recorded(conn, [(name, observation_id)]).get((name, observation_id))
     if seq is None or row is None:
         raise InputError("id", expected=f"an observation of {name}", got=observation_id)
@@ -48,7 +48,7 @@ def observation(conn: Connection, directory: Path, model: Model, observation_id:
         if known
         else None,
         "policy": _policy(_last(conn, name, seq, _DECLARES)),
-        "labels": log.labels_of(conn, name, observation_id),
+        "labels": lineage.labels_of(conn, name, observation_id),
         "now": _now(conn, directory, model, row),
     }
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,31 @@ def n_joined(conn: Connection, model: Model, after: int, *, upto: int | None = N
         select(func.count()).select_from(s.subquery()) for s in _joins(model.name, after, upto)
     )
     return sum(int(conn.execute(c).scalar_one()) for c in counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """When the first and the last observation got their first labels (seconds since 1970).
+
+    ``later`` counts those that came after the first instant.
+    """
+
+    first_at: float
+    last_at: float
+    later: int
+
+
+def first_labels(conn: Connection, model: str) -> Span | None:
+    """Measure in what time how many observations got their first label; None without any."""
+    asked = select(labels.c.recorded_at).where(labels.c.model == model, labels.c.first.is_(True))
+    first_at = conn.execute(asked.order_by(labels.c.seq).limit(1)).scalar()
+    last_at = conn.execute(asked.order_by(labels.c.seq.desc()).limit(1)).scalar()
+    if first_at is None or last_at is None:
+        return None
+    later = select(func.count()).select_from(
+        asked.where(labels.c.recorded_at > first_at).subquery()
+    )
+    return Span(first_at=first_at, last_at=last_at, later=int(conn.execute(later).scalar_one()))
 
 
 def _same_observation() -> ColumnElement[bool]:

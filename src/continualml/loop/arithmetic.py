@@ -1,0 +1,114 @@
+"""The thresholds of a policy: how they come about, what they guarantee, and what they do not."""
+
+from collections.abc import Iterator
+
+from continualml import decide
+from continualml.evidence.blocks import CANDIDATES
+from continualml.model import Model
+from continualml.records import Json
+
+
+def explained(model: Model, known: decide.Known) -> Json:
+    """Explain the policy that is in force, or the one that is said while there is no champion.
+
+    Parameters
+    ----------
+    model
+        As the user says it now, its periods counted in rows.
+    """
+    state = known.standing
+    now = known.model if known.model is not None and state is not None else model
+    policy, block = now.policy, state.block if state else now.policy.block
+    told: Json = {
+        "model": now.name,
+        "in_force": state is not None,
+        "policy": decide.policy_hash(now),
+        "differs_from_file": decide.changed(now, model),
+        "block": {"rows": block, "because": _why_block(now, block)},
+        "alarm": {"budget_rows": policy.false_alarms, "because": _why_rows(now, "alarm")},
+        "gate": {
+            "budget_rows": policy.false_promotions,
+            "because": _why_rows(now, "promotion"),
+            "places": list(decide.places(now)),
+        },
+    }
+    if state is not None:
+        asked = decide.questions(now, state.anchor, state.block)
+        n = asked.challengers
+        alarms, promotions = asked.alarms[0].budget, asked.promotions
+        told["alarm"] |= {
+            "promised": decide.promised(now, state.anchor),
+            "threshold": asked.alarm_threshold,
+            "arithmetic": f"{alarms:g} rows / {asked.block} rows a bet",
+            "bets": [list(q.bets()) for q in asked.alarms],
+        }
+        told["gate"] |= {
+            "threshold": asked.proof,
+            "arithmetic": f"{n} places x {promotions:g} rows / {asked.block} rows a bet",
+        }
+    told["guaranteed"] = list(_guaranteed(now, block))
+    told["not_guaranteed"] = list(_not_guaranteed(now, block))
+    return told
+
+
+def _why_block(model: Model, block: int | None) -> str:
+    if model.policy.block is not None:
+        return "the policy says so"
+    if block is None:
+        return f"will be estimated with the first champion: one of {list(CANDIDATES)}"
+    return "the smallest whose means on the first champion's held-back rows do not hang together"
+
+
+def _why_rows(model: Model, what: str) -> str:
+    policy = model.policy
+    days = policy.false_alarm_days if what == "alarm" else policy.false_promotion_days
+    if days is None:
+        return "the policy says so in rows"
+    if policy.rows_per_day is None:
+        return (
+            f"the policy says {days:g} days, but not how many labelled rows a day has, and the log "
+            "does not yet span one: until then these rows hold"
+        )
+    return f"{days:g} days of {policy.rows_per_day:g} labelled rows"
+
+
+def _guaranteed(model: Model, block: int | None) -> Iterator[str]:
+    policy, rows = model.policy, f"{block or 'block'} labelled rows"
+    yield (
+        f"Alarm: while the mean loss of every {rows}, given all before them, is at most what was "
+        f"promised, the expected number of rows from each start of the evidence to an alarm is at "
+        f"least {policy.false_alarms}, however often one looks. Within the first n rows after a "
+        f"start the chance of an alarm is at most n / {policy.false_alarms}. All watched metrics "
+        "share this budget."
+    )
+    yield (
+        f"Gate: while no challenger is better (its clipped loss difference over {rows}, given all "
+        "before them, is at most 0 on average), the expected number of rows from each start to "
+        f"any promotion is at least {policy.false_promotions}, for all "
+        f"{len(decide.places(model))} places together."
+    )
+
+
+def _not_guaranteed(model: Model, block: int | None) -> Iterator[str]:
+    policy = model.policy
+    rows = f"{block or 'block'} rows"
+    yield f"Nothing is said about dependence that reaches beyond {rows}."
+    yield "Nothing is said where labels depend on what the model itself answered."
+    if policy.threshold is None:
+        yield (
+            "The promised level is approximate: mean loss on held-back rows + 1.645 standard "
+            f"errors (from about 200 rows on) + tolerance {policy.tolerance:g}."
+        )
+    yield (
+        "An average is no least: a false alarm may come early, and a stretch of n rows may have "
+        "more than n / budget of them."
+    )
+    yield (
+        "What was proven is a strategy at the time of its proof; its later refits pass a check "
+        "on held-back rows, and no new proof."
+    )
+    if policy.false_alarm_days is not None or policy.false_promotion_days is not None:
+        yield (
+            "Days became rows once, when the policy was declared; if labels come faster or slower "
+            "since, the days are shorter or longer."
+        )
