@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continualml.errors import InputError
-from continualml.evidence import gate, loss
+from continualml.evidence import gate, growth, loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,11 +164,19 @@ def step(
     last = np.arange(len(totals)) * block + (block - state.rows - 1)  # each block's last row
     first = np.concatenate(([state.first if state.rows else seq[0]], seq[last[:-1] + 1]))
     here = [i for i, there in enumerate(present) if there]
-    alarms = [
-        loss.bet(q, a, totals[:, k] / block, first[: len(totals)])
-        for k, (q, a) in enumerate(zip(questions.alarms, state.alarms, strict=True))
-    ]
-    path = gate.bet(tuple(state.gates[i] for i in here), totals[:, m:][:, here])
+    laid, moments = gate.bets(tuple(state.gates[i] for i in here), totals[:, m:][:, here])
+    *told, gained = growth.grown(
+        [
+            *(
+                loss.bets(q, a, totals[:, k] / block)
+                for k, (q, a) in enumerate(zip(questions.alarms, state.alarms, strict=True))
+            ),
+            laid,
+        ]
+    )
+    begins = first[: len(totals)]
+    alarms = [loss.path(a, t, begins) for a, t in zip(state.alarms, told, strict=True)]
+    path = gate.path(gained, moments)
     heard = np.arange(1, len(totals) + 1) * block - state.rows > quiet
     crossing, block_at = _first_crossing(questions, seq[last], alarms, path, here=here, heard=heard)
     after = _after(state, alarms, path, here, block_at)

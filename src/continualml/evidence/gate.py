@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from continualml.evidence.growth import Bets
+
 BETS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
 _FORGETTING = 0.98
 _START_BLOCKS = 4.0
@@ -60,13 +62,20 @@ class GatePath:
         )
 
 
-def bet(states: tuple[GateEvidence, ...], totals: NDArray[np.float64]) -> GatePath:
-    """Bet on n blocks, one after the other, for j challengers.
+def bets(
+    states: tuple[GateEvidence, ...], totals: NDArray[np.float64]
+) -> tuple[Bets, NDArray[np.float64]]:
+    """Lay out what is bet on n blocks for j challengers.
 
     Parameters
     ----------
     totals
         (n, j) sums of each block's loss differences (champion - challenger).
+
+    Returns
+    -------
+    The statistics and their factors; and (n + 1, 2, j) the forgetting sums of squares and their
+    weights, before the first block and after each.
 
     Notes
     -----
@@ -86,11 +95,18 @@ def bet(states: tuple[GateEvidence, ...], totals: NDArray[np.float64]) -> GatePa
         np.add(now, new, out=now)
     scale = 2 * np.sqrt(moments[:-1, 0] / moments[:-1, 1])
     x = np.divide(totals, scale, out=np.zeros_like(totals), where=scale > 0).clip(-1, 1)
-    gain = 1 + x[:, :, None] * np.array(BETS)
-    wealth = np.empty((n + 1, j, len(BETS)))
-    wealth[0] = np.array([s.wealth for s in states]).reshape(j, len(BETS))
-    with np.errstate(over="ignore"):  # what leaves here is cut off at LARGEST
-        for before, now, factor in zip(wealth[:-1], wealth[1:], gain, strict=True):
-            np.add(before, 1, out=now)
-            np.multiply(now, factor, out=now)
+    m = j * len(BETS)
+    laid = Bets(
+        start=np.array([s.wealth for s in states]).reshape(m),
+        floor=np.zeros(m),
+        added=np.ones(m),
+        factors=(1 + x[:, :, None] * np.array(BETS)).reshape(n, m),
+    )
+    return laid, moments
+
+
+def path(grown: NDArray[np.float64], moments: NDArray[np.float64]) -> GatePath:
+    """Read what came of the bets."""
+    n, _, j = moments.shape
+    wealth = grown.reshape(n, j, len(BETS))
     return GatePath(wealth=wealth[1:], squares=moments[1:, 0], blocks=moments[1:, 1])

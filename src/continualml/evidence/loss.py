@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from continualml.errors import InputError
 from continualml.evidence.gate import LARGEST
+from continualml.evidence.growth import Bets
 
 _STAKES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 
@@ -111,18 +112,13 @@ def untouched(question: LossQuestion) -> LossEvidence:
     return LossEvidence(wealth=(0.0,) * n, excursion=(1.0,) * n, began=(0,) * n)
 
 
-def bet(
-    question: LossQuestion,
-    state: LossEvidence,
-    means: NDArray[np.float64],
-    first: NDArray[np.int64],
-) -> LossPath:
-    """Bet on n blocks, one after the other.
+def bets(question: LossQuestion, state: LossEvidence, means: NDArray[np.float64]) -> Bets:
+    """Lay out what is bet on n blocks: the statistics of ``state`` and their factors.
 
     Parameters
     ----------
-    means, first
-        (n,) each block's mean loss in [0, 1], and the number of its first row.
+    means
+        (n,) each block's mean loss in [0, 1].
 
     Notes
     -----
@@ -131,17 +127,19 @@ def bet(
     reaches the threshold is at least ``budget`` (Shin, Ramdas and Rinaldo 2023). Who alarms
     begins anew with ``untouched``.
     """
-    n, bets = len(means), question.bets()
-    gain = 1 + np.outer(means - question.promised, np.array(bets))
-    both = np.empty((n + 1, 2, len(bets)))
-    both[0] = state.wealth, state.excursion
-    least, added = np.array([[0.0], [1.0]]), np.array([[1.0], [0.0]])
-    with np.errstate(over="ignore"):  # what leaves here is cut off at LARGEST
-        for before, now, factor in zip(both[:-1], both[1:], gain, strict=True):
-            np.maximum(before, least, out=now)
-            np.add(now, added, out=now)
-            np.multiply(now, factor, out=now)
-    wealth, excursion = both[:, 0], both[:, 1]
+    k = len(state.wealth)
+    gain = 1 + np.outer(means - question.promised, np.array(question.bets()))
+    return Bets(
+        start=np.array([*state.wealth, *state.excursion]),
+        floor=np.repeat([0.0, 1.0], k),
+        added=np.repeat([1.0, 0.0], k),
+        factors=np.concatenate((gain, gain), axis=1),
+    )
+
+
+def path(state: LossEvidence, grown: NDArray[np.float64], first: NDArray[np.int64]) -> LossPath:
+    """Read what came of the bets; ``first`` is (n,) the number of each block's first row."""
+    wealth, excursion = np.split(grown, 2, axis=1)
     starts = np.where(excursion[:-1] <= 1, first[:, None], 0)  # 0: it goes on
     began = np.maximum.accumulate(np.concatenate((np.array([state.began]), starts)))[1:]
     return LossPath(wealth=wealth[1:], excursion=excursion[1:], began=began)
