@@ -33,13 +33,15 @@ class Learner:
 class Strategy:
     """One standing way to make versions: fit ``learner`` on the newest ``window`` labelled rows.
 
-    It is trained again after every ``refit`` labelled rows.
+    It is trained again after every ``refit`` labelled rows: anew, or, if it ``resumes``, on the
+    rows that came since, from where it was.
     """
 
     name: str
     window: int
     refit: int
     learner: Learner = field(default_factory=Learner)
+    resumes: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a window or a refit period that is not a positive number of rows."""

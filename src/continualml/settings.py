@@ -93,6 +93,7 @@ class StrategyTable(_Strict):
     window: int = Field(ge=20)
     refit: int = Field(ge=1)
     learner: str | LearnerTable | None = None
+    resumes: bool = False
 
 
 class PolicyTable(_Strict):
@@ -405,6 +406,7 @@ def _model(name: str, table: ModelTable, settings: Settings) -> Model:
                 window=s.window,
                 refit=s.refit,
                 learner=learner if s.learner is None else _learner(s.learner),
+                resumes=s.resumes,
             )
             for s in policy.strategies
         )

@@ -26,6 +26,7 @@ NEEDED = {
     "/model-status": "read",
     "/models/{model}": "read",
     "/models/{model}/versions/{number}": "read",
+    "/models/{model}/performance": "read",
     "/decisions": "read",
     "/decisions/{n}": "read",
     "/predictions/{observation_id}": "read",

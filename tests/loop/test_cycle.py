@@ -186,11 +186,11 @@ def test_one_class_and_an_unknown_learner_are_failed_fits_that_say_so(home: Home
         home.loop.trainer.fit(
             demo.DEMO, Learner(name="sklearn.linear_model.Logistic"), window, strategy="s", seed=0
         )
-    fitted, manifest = home.loop.trainer.fit(
+    fitted = home.loop.trainer.fit(
         demo.DEMO, Learner(), window, strategy="s", seed=0
     )  # the process lives on
-    assert fitted
-    assert manifest["rows"]["n"] == 300
+    assert fitted.artifact
+    assert fitted.manifest["rows"]["n"] == 300
 
 
 def test_a_build_is_said_once_in_each_change_and_every_entry_names_its_code(home: Home) -> None:

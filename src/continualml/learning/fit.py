@@ -14,9 +14,10 @@ from sklearn.pipeline import Pipeline
 from continualml.learning.export import largest_difference, to_onnx
 from continualml.learning.learners import LearningError, make
 from continualml.learning.pipeline import preparation
+from continualml.learning.resume import kept, resumed
 from continualml.model import Learner, Model
 from continualml.records import Json, Rows, Window
-from continualml.scoring.artifact import FORMAT, rows_of, schema
+from continualml.scoring.artifact import FORMAT, rows_of, schema, united
 from continualml.scoring.session import Session
 
 __all__ = ["Fitted", "LearningError", "fit"]
@@ -31,10 +32,30 @@ class Fitted:
 
     artifact: bytes
     manifest: Json
+    state: bytes = b""
 
 
-def fit(model: Model, learner: Learner, window: Window, *, seed: int, strategy: str) -> Fitted:
+def fit(
+    model: Model,
+    learner: Learner,
+    window: Window,
+    *,
+    seed: int,
+    strategy: str,
+    resumes: bool = False,
+    state: bytes = b"",
+    before: Json | None = None,
+) -> Fitted:
     """Fit a learner on labelled rows; the same rows and seed give the same bytes.
+
+    Parameters
+    ----------
+    resumes
+        Keep what it needs to go on learning, in ``Fitted.state``.
+    state
+        Go on from there: the window then holds only rows that it has not learnt.
+    before
+        The rows that it has learnt, as its manifest says.
 
     Raises
     ------
@@ -45,14 +66,11 @@ def fit(model: Model, learner: Learner, window: Window, *, seed: int, strategy: 
     if len(window) < _FEWEST_ROWS:
         raise LearningError(f"expected at least {_FEWEST_ROWS} labelled rows, got {len(window)}")
     classes = sorted({int(t) for t in window.target}) if model.classes else []
-    if model.classes and len(classes) < 2:  # noqa: PLR2004  one class is no classification
+    if model.classes and not state and len(classes) < 2:  # noqa: PLR2004  one class is no classification
         only = model.classes[classes[0]]
         raise LearningError(
             f"all {len(window)} rows are of the class {only!r}; expected two or more"
         )
-    pipeline = Pipeline(
-        [("prepare", preparation(model, learner)), ("learn", make(model, learner, seed=seed))]
-    )
     columns = _columns(model, window.rows)
     with warnings.catch_warnings():
         # Not yet converged is judged by the hold-back check, as everything else.
@@ -60,13 +78,24 @@ def fit(model: Model, learner: Learner, window: Window, *, seed: int, strategy: 
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", FutureWarning)
         try:
-            pipeline.fit(columns, window.target)
+            if state:
+                pipeline = resumed(state, columns, window.target)
+                classes = _classes(model, pipeline)
+            else:
+                pipeline = Pipeline(
+                    [
+                        ("prepare", preparation(model, learner)),
+                        ("learn", make(model, learner, seed=seed)),
+                    ]
+                ).fit(columns, window.target)
             answer = _answer(model, pipeline, columns, classes)
         except (ValueError, TypeError, ArithmeticError) as error:
             raise LearningError(f"{learner.name}: {error}") from error
     if not np.isfinite(answer).all():
         raise LearningError(f"{learner.name} answers with numbers that are not finite")
     manifest = _manifest(model, learner, window, seed=seed, strategy=strategy)
+    if before is not None:
+        manifest["rows"] = united([before, manifest["rows"]])
     artifact = to_onnx(model, pipeline, classes, manifest)
     difference = largest_difference(Session(artifact).answer(window.rows), answer, model)
     if not difference <= _TOLERANCE:
@@ -74,7 +103,13 @@ def fit(model: Model, learner: Learner, window: Window, *, seed: int, strategy: 
             f"the graph of {learner.name} differs from its estimator by {difference:.2g} on the "
             f"training rows; expected at most {_TOLERANCE:g}"
         )
-    return Fitted(artifact=artifact, manifest=manifest)
+    return Fitted(artifact=artifact, manifest=manifest, state=kept(pipeline) if resumes else b"")
+
+
+def _classes(model: Model, pipeline: Pipeline) -> list[int]:
+    if not model.classes:
+        return []
+    return [int(c) for c in pipeline.steps[-1][1].classes_]
 
 
 def _columns(model: Model, rows: Rows) -> Any:

@@ -57,6 +57,7 @@ class Recorded:
     corrections: tuple[tuple[int, int, float], ...] = ()
     artifacts: dict[int, bytes] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
+    states: dict[int, bytes] = field(default_factory=dict)
     asked: NDArray[np.intp] = field(init=False)
     asked_seq: NDArray[np.int64] = field(init=False)
     answers: Floats = field(init=False)
@@ -110,6 +111,10 @@ class Recorded:
         """Read the bytes of a version."""
         return self.artifacts[version]
 
+    def state(self, version: int) -> bytes:
+        """Read what the learner of a version needs to go on learning."""
+        return self.states[version]
+
     def session(self, version: int) -> Session:
         """Load a version, or take the one that is loaded."""
         if version not in self.sessions:
@@ -133,12 +138,14 @@ class Recorded:
                     expected=f"as in the log: {getattr(self.model, part)!r}",
                     got=getattr(model, part),
                 )
-        return replace(self, model=model, artifacts={}, sessions={})
+        return replace(self, model=model, artifacts={}, sessions={}, states={})
 
     def register(self, new: making.Made) -> Outcome:
         """Give a version the next number."""
         number = len(self.artifacts) + 1
         self.artifacts[number] = new.artifact
+        if new.state:
+            self.states[number] = new.state
         return replace(new.outcome, version=number)
 
 

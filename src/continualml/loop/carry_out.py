@@ -79,6 +79,15 @@ class Shelf:
             raise InputError("version", expected=f"a version of {self.model.name}", got=version)
         return artifacts.read(self.directory, known.sha256)
 
+    def state(self, version: int) -> bytes:
+        """Read what the learner of a version needs to go on learning, checked by its hash."""
+        with read(self.engine) as conn:
+            known = pointers.version(conn, self.model.name, version)
+        sha256 = known.manifest.get("state") if known else None
+        if sha256 is None:
+            raise InputError("version", expected="one whose learner was kept", got=version)
+        return artifacts.read(self.directory, sha256, kind=artifacts.LEARNER)
+
     def session(self, version: int) -> Session:
         """Load one version by its hash, or take the one that is there."""
         if version not in self.sessions:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -228,6 +228,9 @@ class Loop:
         name = model.name
         if isinstance(what, making.Made):
             sha256 = artifacts.write(self.artifacts, what.artifact)
+            if what.state:
+                kept = artifacts.write(self.artifacts, what.state, kind=artifacts.LEARNER)
+                what = replace(what, manifest={**what.manifest, "state": kept})
             with write(self.engine) as conn:
                 new = carry_out.register(conn, name, what, sha256, recorded_at)
                 return carry_out.take_in(conn, known, name, new, at=at, recorded_at=recorded_at)

@@ -12,8 +12,8 @@ from continualml import decide
 from continualml.errors import InputError
 from continualml.evidence import blend, blocks
 from continualml.evidence.reference import answered, codes, columns_of, labelled, of_columns
-from continualml.loop.training import Trainer, TrainingError
-from continualml.model import Learner, Model
+from continualml.loop.training import Product, Trainer, TrainingError
+from continualml.model import Model
 from continualml.records import (
     Described,
     Json,
@@ -66,6 +66,10 @@ class Past(Protocol):
         """Read the bytes of a version."""
         ...
 
+    def state(self, version: int) -> bytes:
+        """Read what the learner of a version needs to go on learning."""
+        ...
+
     def session(self, version: int) -> Session:
         """Load a version, or take the one that is loaded."""
         ...
@@ -78,6 +82,7 @@ class Made:
     outcome: Trained | Merged
     artifact: bytes
     manifest: Json
+    state: bytes = b""
 
 
 def scored(past: Past, model: Model, state: decide.Standing) -> Scored | None:
@@ -175,11 +180,11 @@ def _described(past: Past, model: Model, state: decide.Standing, order: decide.O
 def _merged(past: Past, trainer: Trainer, model: Model, order: decide.Order) -> Made:
     members = [(name, version, past.artifact(version)) for name, version in order.members]
     rows = past.training(order.through, _CHECKED_ROWS).rows
-    artifact, manifest = trainer.merge(model, members, rows, strategy=order.strategy)
+    new = trainer.merge(model, members, rows, strategy=order.strategy)
     outcome = Merged(
         strategy=order.strategy, version=0, through=order.through, members=order.members
     )
-    return Made(outcome=outcome, artifact=artifact, manifest=manifest)
+    return Made(outcome=outcome, artifact=new.artifact, manifest=new.manifest)
 
 
 def _fitted(
@@ -192,14 +197,13 @@ def _fitted(
     if len(window) < 2 * hold:
         because = f"{len(window)} labelled rows, expected at least {2 * hold}"
         return TrainingFailed(strategy=order.strategy, through=order.through, because=because)
-    learner = _learner(model, order)
-    artifact, manifest = trainer.fit(
-        model, learner, window.part(0, len(window) - hold), strategy=order.strategy, seed=model.seed
-    )
+    predecessor = _predecessor(state, order)
+    shown = window.part(0, len(window) - hold)
+    new = _learnt(past, trainer, model, order, shown, predecessor=predecessor)
     kept = window.part(len(window) - hold, len(window))
-    answer = Session(artifact).answer(kept.rows)
+    answer = Session(new.artifact).answer(kept.rows)
     own = loss(model, answer, kept.target)
-    worse, predecessor = np.zeros(hold), _predecessor(state, order)
+    worse = np.zeros(hold)
     if predecessor is not None:
         before = past.session(predecessor).said(kept.rows)
         worse = own - loss(model, before, kept.target)
@@ -220,7 +224,37 @@ def _fitted(
         block=(model.policy.block or blocks.estimate(own)) if order.strategy == FIRST else None,
     )
     check = {"hold": hold, **{f"hold_{m}": mean for m, (mean, _) in held.items()}}
-    return Made(outcome=outcome, artifact=artifact, manifest={**manifest, "check": check})
+    manifest = {**new.manifest, "check": check}
+    return Made(outcome=outcome, artifact=new.artifact, manifest=manifest, state=new.state)
+
+
+def _learnt(
+    past: Past,
+    trainer: Trainer,
+    model: Model,
+    order: decide.Order,
+    window: Window,
+    *,
+    predecessor: int | None,
+) -> Product:
+    """Fit anew, or let the predecessor go on with the rows that it has not learnt."""
+    known = {s.name: s for s in model.policy.strategies}.get(order.strategy)
+    learner, state, before = known.learner if known else model.learner, b"", None
+    if known and known.resumes and predecessor is not None:
+        state = past.state(predecessor)
+        before = past.session(predecessor).manifest["rows"]
+        start = int(np.searchsorted(window.seq, before["through"], side="right"))
+        window = window.part(start, len(window))
+    return trainer.fit(
+        model,
+        learner,
+        window,
+        strategy=order.strategy,
+        seed=model.seed,
+        resumes=known is not None and known.resumes,
+        state=state,
+        before=before,
+    )
 
 
 def _predecessor(state: decide.Standing | None, order: decide.Order) -> int | None:
@@ -229,11 +263,6 @@ def _predecessor(state: decide.Standing | None, order: decide.Order) -> int | No
         return None
     head = state.heads.get(order.strategy)
     return head.version if head else None
-
-
-def _learner(model: Model, order: decide.Order) -> Learner:
-    named = {s.name: s.learner for s in model.policy.strategies}
-    return named.get(order.strategy, model.learner)
 
 
 def _span(past: Past, model: Model, order: decide.Order) -> int:

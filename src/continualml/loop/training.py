@@ -38,6 +38,9 @@ class _Request(msgspec.Struct, frozen=True, tag="fit"):
     numeric: bytes
     categorical: list[list[str]]
     target: bytes
+    resumes: bool = False
+    state: bytes = b""
+    before: Json | None = None
 
 
 class _Merge(msgspec.Struct, frozen=True, tag="merge"):
@@ -55,7 +58,17 @@ class _Reply(msgspec.Struct, frozen=True):
 
     artifact: bytes = b""
     manifest: Json = {}
+    state: bytes = b""
     failed: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """An artifact's bytes, its manifest, and what its learner needs to go on learning, if asked."""
+
+    artifact: bytes
+    manifest: Json
+    state: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +108,18 @@ class Trainer:
             )
 
     def fit(
-        self, model: Model, learner: Learner, window: Window, *, strategy: str, seed: int
-    ) -> tuple[bytes, Json]:
-        """Fit ``learner`` on the window in the child.
-
-        Returns
-        -------
-        The artifact's bytes and its manifest.
+        self,
+        model: Model,
+        learner: Learner,
+        window: Window,
+        *,
+        strategy: str,
+        seed: int,
+        resumes: bool = False,
+        state: bytes = b"",
+        before: Json | None = None,
+    ) -> Product:
+        """Fit ``learner`` on the window in the child; see ``learning.fit``.
 
         Raises
         ------
@@ -118,12 +136,15 @@ class Trainer:
             numeric=window.rows.numeric.astype("<f8").tobytes(),
             categorical=window.rows.categorical.tolist(),
             target=window.target.astype("<f8").tobytes(),
+            resumes=resumes,
+            state=state,
+            before=before,
         )
         return self._told(request)
 
     def merge(
         self, model: Model, members: list[tuple[str, int, bytes]], rows: Rows, *, strategy: str
-    ) -> tuple[bytes, Json]:
+    ) -> Product:
         """Merge artifacts, each (strategy, version, bytes), into one that takes their weights.
 
         Raises
@@ -140,7 +161,7 @@ class Trainer:
         )
         return self._told(request)
 
-    def _told(self, request: _Request | _Merge) -> tuple[bytes, Json]:
+    def _told(self, request: _Request | _Merge) -> Product:
         self.warm()
         try:
             reply = self._ask(msgspec.msgpack.encode(request))
@@ -149,7 +170,7 @@ class Trainer:
             raise
         if reply.failed is not None:
             raise TrainingError(reply.failed)
-        return reply.artifact, reply.manifest
+        return Product(artifact=reply.artifact, manifest=reply.manifest, state=reply.state)
 
     def close(self) -> None:
         """End the child; the next fit starts a new one."""
@@ -209,8 +230,8 @@ def serve(source: IO[bytes], sink: IO[bytes], *, memory_mb: int) -> None:
     while header := source.read(_HEADER_BYTES):
         data = source.read(int.from_bytes(header, "little"))
         try:
-            artifact, manifest = _made(msgspec.msgpack.decode(data, type=_Request | _Merge))
-            reply = _Reply(artifact=artifact, manifest=manifest)
+            made = _made(msgspec.msgpack.decode(data, type=_Request | _Merge))
+            reply = _Reply(artifact=made.artifact, manifest=made.manifest, state=made.state)
         except LearningError as error:
             reply = _Reply(failed=str(error))
         except MemoryError:
@@ -219,16 +240,26 @@ def serve(source: IO[bytes], sink: IO[bytes], *, memory_mb: int) -> None:
         sink.flush()
 
 
-def _made(asked: _Request | _Merge) -> tuple[bytes, Json]:
+def _made(asked: _Request | _Merge) -> Product:
     from continualml.learning.fit import fit  # noqa: PLC0415  only the child may carry it
     from continualml.learning.merge import merge  # noqa: PLC0415  only the child may carry it
 
     model = asked.model
     if isinstance(asked, _Merge):
         rows = _rows(model, asked.numeric, asked.categorical)
-        return merge(model, asked.members, rows, strategy=asked.strategy)
-    fitted = fit(model, asked.learner, _window(asked), seed=asked.seed, strategy=asked.strategy)
-    return fitted.artifact, fitted.manifest
+        artifact, manifest = merge(model, asked.members, rows, strategy=asked.strategy)
+        return Product(artifact=artifact, manifest=manifest)
+    fitted = fit(
+        model,
+        asked.learner,
+        _window(asked),
+        seed=asked.seed,
+        strategy=asked.strategy,
+        resumes=asked.resumes,
+        state=asked.state,
+        before=asked.before,
+    )
+    return Product(artifact=fitted.artifact, manifest=fitted.manifest, state=fitted.state)
 
 
 def _rows(model: Model, numeric: bytes, texts: list[list[str]]) -> Rows:

@@ -6,6 +6,8 @@ import re
 import tempfile
 from pathlib import Path
 
+# A version's graph, and what its learner needs to go on learning.
+GRAPH, LEARNER = "onnx", "skops"
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 
@@ -13,10 +15,10 @@ class ArtifactError(RuntimeError):
     """An artifact is missing or its bytes are not those that its name says; it is not loaded."""
 
 
-def write(directory: Path, data: bytes) -> str:
+def write(directory: Path, data: bytes, *, kind: str = GRAPH) -> str:
     """Write an artifact so that after a crash it is there whole or not at all; return its hash."""
     sha256 = hashlib.sha256(data).hexdigest()
-    path = directory / f"{sha256}.onnx"
+    path = directory / f"{sha256}.{kind}"
     if path.exists():
         return sha256
     directory.mkdir(parents=True, exist_ok=True)
@@ -33,7 +35,7 @@ def write(directory: Path, data: bytes) -> str:
     return sha256
 
 
-def read(directory: Path, sha256: str) -> bytes:
+def read(directory: Path, sha256: str, *, kind: str = GRAPH) -> bytes:
     """Read an artifact and check its bytes against its name.
 
     Raises
@@ -43,7 +45,7 @@ def read(directory: Path, sha256: str) -> bytes:
     """
     if not _NAME.fullmatch(sha256):
         raise ArtifactError(f"expected a SHA-256 as an artifact's name, got {sha256!r}")
-    path = directory / f"{sha256}.onnx"
+    path = directory / f"{sha256}.{kind}"
     try:
         data = path.read_bytes()
     except FileNotFoundError:
