@@ -77,6 +77,13 @@ def test_a_bad_row_names_line_and_column(tmp_path: Path, data: Path) -> None:
     assert continual("status", cwd=tmp_path).returncode == cli.FAILED
 
 
+def test_a_replay_that_would_send_nothing_is_refused(tmp_path: Path, data: Path) -> None:
+    continual("init", "--from", data.name, "--target", "class", cwd=tmp_path)
+    refused = continual("replay-stream", data.name, cwd=tmp_path)
+    assert refused.returncode == cli.CONFIGURATION
+    assert "--start: expected less than its 600 rows, got 1000" in refused.stderr
+
+
 def test_tokens_are_made_listed_without_secret_and_revoked(tmp_path: Path) -> None:
     secret = continual(
         "token", "create", "app", "--scope", "predict", "--scope", "label", cwd=tmp_path

@@ -102,7 +102,7 @@ def test_a_silent_or_slow_mlflow_delays_neither_answers_nor_the_cycle_and_loses_
         assert proxy.answered == 0  # all that while MLflow had not said a word
 
         until(lambda: "Read timed out" in failing(small), 60, lambda: failing(small))
-        proxy.delay_s = 1.0
+        proxy.delay_s = 0.7
         until(lambda: registry.runs() != [], 60, lambda: failing(small))
         took_s += [predict(api, row) for _ in range(50)]
         proxy.delay_s = math.inf  # in the middle of a version
@@ -177,7 +177,7 @@ def served(home: Home) -> Iterator[httpx.Client]:
 
 
 def courier(home: Home, url: str) -> Any:
-    return started(home, "courier", MLFLOW_TRACKING_URI=url, MLFLOW_HTTP_REQUEST_TIMEOUT="4")
+    return started(home, "courier", MLFLOW_TRACKING_URI=url, MLFLOW_HTTP_REQUEST_TIMEOUT="2")
 
 
 def is_up(api: httpx.Client) -> bool:

@@ -74,6 +74,8 @@ def replay_stream(
     said = project.settings
     asked = project.models[model_named(project, model)]
     table = read(source, asked)
+    if start >= len(table.labels):
+        raise InputError("--start", expected=f"less than its {len(table.labels)} rows", got=start)
     stop = len(table.labels) if rows is None else min(len(table.labels), start + rows)
     replay = stream.Replay(
         model=asked,

@@ -1,0 +1,280 @@
+"""Every command in the docs is run as it is written, in the order in which one reads them."""
+
+import csv
+import gzip
+import itertools
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import typer
+
+from continualml import cli
+
+ROOT = Path(__file__).parents[1]
+STREAM = ROOT / "examples/electricity/electricity.csv.gz"
+DOCS = (
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "benchmarks/README.md",
+    *sorted(ROOT.glob("examples/*/README.md")),
+)
+SHELL = {"", "sh", "bash", "shell", "console"}
+PROGRAMS = ("continual", "make", "python", "uv", "pip", "curl", "docker")
+
+# What cannot run inside a test as it is written: where it, or what it comes down to, is run.
+ELSEWHERE = {
+    "make up": "tests/tree/conftest.py::tree",
+    "make test": ".ci/run",
+    "make check": ".ci/run",
+}
+# What is added to a benchmark's command, so that it takes seconds.
+TINY = {
+    "benchmarks/serving.py": "--rounds 1 --seconds 1 --connections 1 --output serving.json",
+    "benchmarks/train_to_served.py": "--rounds 1",
+    "benchmarks/fold.py": "",
+}
+STAYS = ("up", "serve", "replay-stream")
+
+
+def commands() -> dict[str, str]:
+    """Return every command of the docs, in their order, with the file where it stands first."""
+    found: dict[str, str] = {}
+    for path in DOCS:
+        for command in _commands(path.read_text("utf-8")):
+            found.setdefault(command, str(path.relative_to(ROOT)))
+    return found
+
+
+def _commands(text: str) -> Iterator[str]:
+    """Indented blocks and shell fences are commands, line by line; so is code in a sentence."""
+    fence: str | None = None
+    before, joined = "", ""
+    for raw in text.splitlines():
+        line = raw.strip()
+        if line.startswith("```"):
+            fence = line.removeprefix("```") if fence is None else None
+        elif fence in SHELL or (fence is None and _indented(raw, before)):
+            joined += line.removesuffix("\\")
+            if line and not line.endswith("\\"):
+                yield _plain(joined)
+                joined = ""
+        elif fence is None:
+            for code in re.findall(r"`([^`]+)`", raw):
+                if code.split(" ")[0] in PROGRAMS and " " in code:
+                    yield _plain(code)
+        before = raw
+
+
+def _indented(line: str, before: str) -> bool:
+    return line.startswith("    ") and (not before.strip() or before.startswith("    "))
+
+
+def _plain(command: str) -> str:
+    """Without its comment; what ``uv run`` would start is started by name."""
+    bare = re.sub(r"\s+# .*$", "", command.removeprefix("$ "))
+    return bare.removeprefix("uv run --no-sync ")
+
+
+def _is_benchmark(command: str) -> bool:
+    return command.startswith("python benchmarks/")
+
+
+def _is_ours(command: str) -> bool:
+    return command.startswith(("continual ", "curl "))
+
+
+def _of_the_example(command: str) -> bool:
+    return _is_ours(command) and ("examples/" in command or command.startswith("curl"))
+
+
+def test_there_is_no_command_that_nothing_runs() -> None:
+    found = commands()
+    assert len(found) > 20
+    run = {c for c in found if _is_ours(c) or c in ELSEWHERE}
+    run |= {c for c in found if _is_benchmark(c) and c.split(" ")[1] in TINY}
+    assert {c: path for c, path in found.items() if c not in run} == {}
+    assert set(ELSEWHERE) <= set(found)
+    assert {f"python {script}" for script in TINY} == {
+        " ".join(c.split(" ")[:2]) for c in found if _is_benchmark(c)
+    }
+    for command, place in ELSEWHERE.items():
+        path, _, name = place.partition("::")
+        text = (ROOT / path).read_text("utf-8")
+        assert (f"def {name}(" in text) if name else (command in text.splitlines()), place
+
+
+def test_every_flag_that_is_named_is_one() -> None:
+    known = set(_flags(typer.main.get_command(cli.app)))
+    for path in DOCS[:-1]:
+        for code in re.findall(r"`(--[^`]+)`", path.read_text("utf-8")):
+            assert code.split(" ")[0] in known, f"{path.name}: {code}"
+
+
+def _flags(command: Any) -> Iterator[str]:
+    for parameter in command.params:
+        yield from parameter.opts
+    for one in getattr(command, "commands", {}).values():
+        yield from _flags(one)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Somebody who types what the docs say into a shell, in one folder."""
+
+    folder: Path
+    ports: dict[str, int]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['CONTINUAL_PORT']}"
+
+    def types(self, command: str) -> str:
+        """Run a command to its end; return what it wrote."""
+        run = subprocess.run(
+            ["bash", "-euc", self._here(command)],  # noqa: S607  the reader's shell
+            cwd=self.folder,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
+        return run.stdout
+
+    @contextmanager
+    def leaves_running(self, command: str, works: Callable[[], bool]) -> Iterator[None]:
+        """Start a command, see that it works, and press Ctrl-C at the end."""
+        said = self.folder / "said.txt"
+        with said.open("w", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                shlex.split(f"{Path(sys.executable).parent}/{self._here(command)}"),
+                cwd=self.folder,
+                env=self._environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            until = time.monotonic() + 60
+            while not works():
+                assert process.poll() is None, f"{command}\n{said.read_text('utf-8')}"
+                assert time.monotonic() < until, f"{command}\n{said.read_text('utf-8')}"
+                time.sleep(0.1)
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=20)
+        assert process.returncode in {cli.OK, cli.INTERRUPTED}, command
+
+    def answers(self, path: str = "/readyz") -> bool:
+        try:
+            return httpx.get(f"{self.url}{path}", trust_env=False, timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
+    def last_seq(self) -> int:
+        token = (self.folder / ".continual/admin.token").read_text("utf-8").strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        told = httpx.get(f"{self.url}/health", headers=headers, trust_env=False, timeout=5).json()
+        return int(told["components"]["store"]["last_seq"])
+
+    def _here(self, command: str) -> str:
+        """Name what the docs leave open, and the port that is free here."""
+        here = command.replace("127.0.0.1:8000", f"127.0.0.1:{self.ports['CONTINUAL_PORT']}")
+        if " ID" in here:
+            listed = self.types("continual token list --json")
+            here = here.replace(" ID", " " + re.findall(r'"id": "([^"]+)"', listed)[-1])
+        return here.replace(" NAME", " reader")
+
+    def _environment(self) -> dict[str, str]:
+        nowhere = f"http://127.0.0.1:{self.ports['CONTINUAL_MLFLOW_PORT']}"  # theirs are not needed
+        return os.environ | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PREFECT_API_URL": f"{nowhere}/api",
+            "MLFLOW_TRACKING_URI": nowhere,
+            **{name: str(port) for name, port in self.ports.items()},
+        }
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Reader:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    names = ("CONTINUAL_PORT", "CONTINUAL_PREFECT_PORT", "CONTINUAL_MLFLOW_PORT")
+    return Reader(folder=tmp_path, ports={name: free_port() for name in names})
+
+
+@pytest.mark.journey
+def test_every_command_for_ones_own_data_works_as_written(reader: Reader) -> None:
+    with gzip.open(STREAM, "rt", encoding="utf-8") as stream:
+        rows = list(itertools.islice(csv.reader(stream), 1_201))
+    rows[0][-1] = "y"
+    with (reader.folder / "data.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+    for command in [c for c in commands() if _is_ours(c) and not _of_the_example(c)]:
+        _follow(reader, command, served_by="continual serve")
+
+
+@pytest.mark.journey
+def test_every_command_for_the_example_works_as_written(reader: Reader) -> None:
+    config = "--config examples/electricity/continual.toml"
+    reader.types(f"continual train examples/electricity/electricity.csv.gz {config} --rows 1000")
+    for command in [c for c in commands() if _of_the_example(c)]:
+        _follow(reader, command, served_by=f"continual serve {config}")
+
+
+def _follow(reader: Reader, command: str, *, served_by: str) -> None:
+    program, verb = command.split(" ")[:2]
+    if program == "curl":
+        with reader.leaves_running(served_by, reader.answers):
+            assert '"predictions"' in reader.types(command)
+    elif verb == "replay-stream":
+        with reader.leaves_running(served_by, reader.answers):
+            before = reader.last_seq()
+            with reader.leaves_running(command, lambda: reader.last_seq() > before + 80):
+                pass
+    elif verb in STAYS:
+        with reader.leaves_running(command, reader.answers):
+            pass
+    else:
+        reader.types(command)
+
+
+@pytest.mark.journey
+@pytest.mark.parametrize("command", [c for c in commands() if _is_benchmark(c)])
+def test_every_benchmark_runs(command: str, tmp_path: Path) -> None:
+    script = command.split(" ")[1]
+    if script == "benchmarks/serving.py" and shutil.which("wrk") is None:
+        pytest.skip("wrk is not installed; as root: apt-get install wrk")
+    run = subprocess.run(
+        [sys.executable, str(ROOT / script), *shlex.split(command)[2:], *TINY[script].split()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "{" in run.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
