@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -21,7 +22,7 @@ def print_rows(told: list[dict[str, Any]], *, as_json: bool) -> None:
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in told:
-        table.add_row(*(_cell(row.get(name)) for name in columns))
+        table.add_row(*(escape(_cell(row.get(name))) for name in columns))
     Console().print(table)
 
 
@@ -43,7 +44,7 @@ def print_facts(told: dict[str, Any], *, depth: int = 0) -> None:
 
 def say_error(text: str) -> None:
     """Say what went wrong, apart from the answer."""
-    Console(stderr=True).print(f"[red]error:[/red] {text}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"[red]error:[/red] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def _cell(value: object) -> str:

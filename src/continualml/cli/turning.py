@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ import typer
 from continualml import settings as configuration
 from continualml.cli.options import AsJson, Config, Data, ModelName, model_named
 from continualml.cli.printing import print_rows
+from continualml.errors import InputError
 from continualml.settings import Project
 
 if TYPE_CHECKING:
@@ -59,6 +61,13 @@ def _train(project: Project, source: Path, name: str, rows: int | None) -> str:
     from continualml.learning.table import read  # noqa: PLC0415  only for this verb
     from continualml.loop.begin import from_table  # noqa: PLC0415  only for this verb
 
+    if find_spec("sklearn") is None:
+        raise InputError(
+            "train",
+            expected="scikit-learn, to train with",
+            got="an installation that only serves",
+            remedy="install continualml[learn]",
+        )
     table = read(source, project.models[name], limit=rows)
     with _loop(project) as loop:
         entry = from_table(loop, name, table)
