@@ -113,8 +113,8 @@ def test_false_alarms_stay_within_the_budget_at_the_edge_of_the_tolerance(
     block: int, run: int
 ) -> None:
     # One value's share is as high as still counts as unmoved, the other's as low; by Doob's
-    # inequality chance <= rows / budget. A tenth of the threshold, or an edge one standard error
-    # further out, breaks this. With run 24 all rows of a block agree, in the reference too.
+    # inequality chance <= rows / budget. A tenth of the threshold breaks this. With run 24 all
+    # rows of a block agree, in the reference too.
     streams, budget, rows = 400, 4_800.0, 480
     rng = np.random.default_rng(1)
     two = np.array(["a", "b"], dtype=object)

@@ -48,11 +48,12 @@ class Bets:
     rose, most, clip
         (J,) the side's own; the largest deviation
         of a block that counts in the clipped bets (infinite: nothing is clipped).
-    stake, weight
-        (K, J) bets, and their weights in the mean, which add up to 1; both 0 where a bet is
-        left out.
-    column_of, cusum
-        (J,) the side's column; which of its bets feeds its CUSUM.
+    stake
+        (K + 1, J) bets, 0 where one is left out, then the CUSUM's.
+    weight
+        (K, J) of the bets in the mean; they add up to 1.
+    column_of
+        (J,) the side's column.
     missing, possible
         For each column the code of a missing value, and (256,) which codes there are.
     """
@@ -69,7 +70,6 @@ class Bets:
     stake: NDArray[np.float64]
     weight: NDArray[np.float64]
     column_of: NDArray[np.int64]
-    cusum: NDArray[np.int64]
     missing: tuple[int, ...]
     possible: tuple[NDArray[np.bool_], ...]
 
@@ -112,13 +112,12 @@ class Bets:
         """
         off = (hits / FULL - self.most * there) / self.block
         if self.block == 1:
-            np.multiply(off[:, None], self.stake, out=out[:, :-1])
+            np.multiply(off[:, None], self.stake, out=out)
         else:
             clipped = np.minimum(np.maximum(off, -self.clip), self.clip)
             np.multiply(off, self.stake[0], out=out[:, 0])
-            np.multiply(clipped[:, None], self.stake[1:], out=out[:, 1:-1])
-        out[:, :-1] += 1
-        out[:, -1] = out[:, self.cusum, np.arange(len(self.cusum))]
+            np.multiply(clipped[:, None], self.stake[1:], out=out[:, 1:])
+        out += 1
         return out
 
 
@@ -150,7 +149,7 @@ def lay_out(reference: Reference, *, tolerance: float, block: int, threshold: fl
     clip, stake = _stakes(most, variance, spread, block)
     informative = stake * stake * variance * threshold / 2 >= 1
     informative[-1] |= ~informative.any(axis=0)
-    stake = np.where(informative, stake, 0.0)
+    cusum = np.where(informative[_CUSUM], stake[_CUSUM], stake[-1])
     column_of = np.array([side.column for side in sides], dtype=np.int64)
     each = 1 / (informative.sum(axis=0) * np.bincount(column_of)[column_of])
     weight = np.where(informative, each / len(np.unique(column_of)), 0.0)
@@ -168,10 +167,9 @@ def lay_out(reference: Reference, *, tolerance: float, block: int, threshold: fl
         rose=np.array([side.rose for side in sides], dtype=np.bool_),
         most=most,
         clip=clip,
-        stake=stake,
+        stake=np.vstack((np.where(informative, stake, 0.0), cusum)),
         weight=weight,
         column_of=column_of,
-        cusum=np.where(informative[_CUSUM], _CUSUM, informative.argmax(axis=0)),
         missing=tuple(column.missing_code for column in reference.columns),
         possible=tuple(possible_codes(column) for column in reference.columns),
     )

@@ -146,8 +146,7 @@ def step(
     _check(bets, state, seq, codes)
     read = at = int(np.searchsorted(seq, state.seq, side="right"))
     alarms: list[DriftAlarm] = []
-    k, j = bets.stake.shape
-    room = np.empty((2, min(_AT_ONCE, len(seq) // bets.block + 1) + 1, k + 1, j))
+    room = np.empty((2, min(_AT_ONCE, len(seq) // bets.block + 1) + 1, *bets.stake.shape))
     at_once = _AT_ONCE
     while at < len(seq):
         end = at + at_once * bets.block - state.rows
@@ -202,11 +201,10 @@ def _as_bytes(standing: wealth.Standing) -> dict[str, Any]:
 
 
 def _standing(bets: Bets, state: DriftEvidence) -> wealth.Standing:
-    k, j = bets.stake.shape
     return wealth.Standing(
-        statistics=np.frombuffer(state.statistics, "<f8").reshape(k + 1, j),
+        statistics=np.frombuffer(state.statistics, "<f8").reshape(bets.stake.shape),
         began=np.frombuffer(state.began, "<i8"),
-        since=np.frombuffer(state.since, "<i8").reshape(2, j),
+        since=np.frombuffer(state.since, "<i8").reshape(2, -1),
     )
 
 

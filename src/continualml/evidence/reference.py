@@ -161,6 +161,34 @@ def standard_error(share: float, rows: int) -> float:
     return math.sqrt(_smoothed(rows * share * (1 - share), share, rows) / max(rows, 1))
 
 
+def mean_and_error(
+    points: NDArray[Any], there: NDArray[np.bool_], stretch: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Take the mean of points in [0, 1] and its standard error, for each of k columns.
+
+    Parameters
+    ----------
+    points, there
+        (n, k) in time order, and (n,) the rows that count.
+    stretch
+        Rows whose sum is compared with what independent rows would give; the larger error is
+        taken where the two differ beyond chance.
+    """
+    n = int(there.sum())
+    share = points[there].sum(axis=0) / max(n, 1)
+    squares = np.square(points[there] - share).sum(axis=0)
+    alone = np.sqrt(_smoothed(squares, share, n) / max(n, 1))
+    full = len(there) // stretch
+    if not n or full < _FEWEST_STRETCHES:
+        return tuple(share.tolist()), tuple(alone.tolist())
+    off = np.where(there[:, None], points - share, 0.0)[: full * stretch]
+    sums = off.reshape(full, stretch, -1).sum(axis=1)
+    together = np.sqrt((sums * sums).sum(axis=0) * full / (full - 1)) / n
+    # Of independent rows it varies by a factor of about 1 +- 1 / sqrt(2 (full - 1)).
+    beyond = together > alone * (1 + 2 / math.sqrt(2 * (full - 1)))
+    return tuple(share.tolist()), tuple(np.where(beyond, together, alone).tolist())
+
+
 def _smoothed(squares: Any, share: Any, rows: int) -> Any:
     """Variance from a sum of squares, as if there were one row more with 0 and one with 1."""
     return (squares + share * share + (1 - share) * (1 - share)) / (rows + 2)
@@ -177,11 +205,11 @@ def _numeric(name: str, column: NDArray[np.float64], stretch: int) -> Column:
     smallest, largest = float(values.min()), float(values.max())
     deciles = np.quantile(values, np.arange(1, 10) / 10, method="inverted_cdf")
     cuts = np.unique(deciles[deciles < largest])
-    shares, errors = _shares(column[:, None] <= cuts, there, stretch)
+    shares, errors = mean_and_error(column[:, None] <= cuts, there, stretch)
     edges = np.array([0.0, *shares, 1.0])
     ranks = np.rint(FULL * (edges[:-1] + edges[1:]) / 2).astype(np.int64)
     of_row = ranks[np.searchsorted(cuts, column, side="left")] / FULL
-    (rank,), (rank_error,) = _shares(of_row[:, None], there, stretch)
+    (rank,), (rank_error,) = mean_and_error(of_row[:, None], there, stretch)
     found = replace(
         found,
         smallest=smallest,
@@ -209,7 +237,7 @@ def _categorical(name: str, column: NDArray[np.object_], stretch: int) -> Column
     rare = ranked[len(values) :]
     place = {value: i for i, value in enumerate(values)}
     cell = np.array([place.get(value, len(values)) for value in column], dtype=np.int64)
-    shares, errors = _shares(cell[:, None] == np.arange(len(values) + 1), there, stretch)
+    shares, errors = mean_and_error(cell[:, None] == np.arange(len(values) + 1), there, stretch)
     unseen = sum(1 for c in count.values() if c == 1) / max(len(present), 1)
     found = Column(
         name=name,
@@ -227,27 +255,8 @@ def _categorical(name: str, column: NDArray[np.object_], stretch: int) -> Column
 
 
 def _missing(there: NDArray[np.bool_], stretch: int) -> dict[str, Any]:
-    (share,), (error,) = _shares(~there[:, None], np.ones_like(there), stretch)
+    (share,), (error,) = mean_and_error(~there[:, None], np.ones_like(there), stretch)
     return {"missing": share, "missing_error": error}
-
-
-def _shares(
-    points: NDArray[Any], there: NDArray[np.bool_], stretch: int
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean over the rows that are there of (n, k) points in [0, 1], and its standard errors."""
-    n = int(there.sum())
-    share = points[there].sum(axis=0) / max(n, 1)
-    squares = np.square(points[there] - share).sum(axis=0)
-    alone = np.sqrt(_smoothed(squares, share, n) / max(n, 1))
-    full = len(there) // stretch
-    if not n or full < _FEWEST_STRETCHES:
-        return tuple(share.tolist()), tuple(alone.tolist())
-    off = np.where(there[:, None], points - share, 0.0)[: full * stretch]
-    sums = off.reshape(full, stretch, -1).sum(axis=1)
-    together = np.sqrt((sums * sums).sum(axis=0) * full / (full - 1)) / n
-    # Of independent rows it varies by a factor of about 1 +- 1 / sqrt(2 (full - 1)).
-    beyond = together > alone * (1 + 2 / math.sqrt(2 * (full - 1)))
-    return tuple(share.tolist()), tuple(np.where(beyond, together, alone).tolist())
 
 
 def _with_run(column: Column, present: NDArray[Any]) -> Column:

@@ -32,13 +32,12 @@ class Standing:
 
 def nothing(bets: Bets) -> Standing:
     """Where they stand before any block."""
-    k, j = bets.stake.shape
-    statistics = np.zeros((k + 1, j))
+    statistics = np.zeros(bets.stake.shape)
     statistics[-1] = 1
     return Standing(
         statistics=statistics,
-        began=np.zeros(j, dtype=np.int64),
-        since=np.zeros((2, j), dtype=np.int64),
+        began=np.zeros(len(bets.sides), dtype=np.int64),
+        since=np.zeros((2, len(bets.sides)), dtype=np.int64),
     )
 
 
