@@ -4,16 +4,29 @@ import json
 import sys
 import tempfile
 import time
-from pathlib import Path
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from continualml import decide
+from continualml.decide.standing import Drift
+from continualml.evidence.reference import answered, codes, columns_of, labelled, of_columns
 from continualml.loop.build import this_build
 from continualml.loop.replay import replay
 from continualml.model import Feature, Model, Policy
-from continualml.records import Built, Declared, Merged, Outcome, Scored, Trained
+from continualml.records import (
+    Built,
+    Declared,
+    Described,
+    Merged,
+    Outcome,
+    Rows,
+    Scored,
+    Trained,
+    Watched,
+)
 from continualml.store import ledger, log
 from continualml.store.engine import open_store, read, write
 
@@ -23,9 +36,10 @@ MODEL = Model(
     kind="classification",
     target="y",
     classes=("no", "yes"),
-    features=(Feature(name="x"),),
+    features=tuple(Feature(name=f"x{i}") for i in range(8)),
     policy=Policy(block=24),
 )
+NONE = np.empty((2_000, 0), dtype=object)
 
 
 def main() -> None:
@@ -45,7 +59,6 @@ def main() -> None:
             "made_s": round(made_s, 1),
             "replay_s": round(time.perf_counter() - began, 1),
             "replay_cpu_s": round(time.process_time() - used, 1),
-            "log_mb": Path(folder, "log.sqlite").stat().st_size >> 20,
             "build": this_build(),
         }
     print(json.dumps(told, indent=2))
@@ -72,7 +85,9 @@ def _live(conn: Connection) -> int:
     while state and state.rows < ROWS:
         for order in state.orders:
             version += 1
-            if order.members:
+            if order.strategy == decide.REFERENCE:
+                state = take(_described(rng, state, at=order.through))
+            elif order.members:
                 members, name = order.members, order.strategy
                 state = take(
                     Merged(strategy=name, version=version, through=order.through, members=members)
@@ -82,17 +97,47 @@ def _live(conn: Connection) -> int:
             break
         else:
             most = decide.rows_until_due(MODEL, state) or 100
-            state = take(_scored(rng, state.read, most, decide.watched(MODEL, state)))
+            at = state.read
+            state = take(_scored(rng, at, most, decide.watched(MODEL, state)))
+            if state and state.drift:
+                state = take(_watched(rng, state.drift, at, state.read - at))
     return entries
 
 
+def _columns(rng: np.random.Generator, n: int) -> dict[str, NDArray[np.float64]]:
+    answers = answered(MODEL, _answers(rng, n, 1)[:, 0].astype(np.float64))
+    return columns_of(MODEL, Rows(numeric=rng.normal(size=(n, 8)), categorical=NONE[:n]), answers)
+
+
+def _described(rng: np.random.Generator, state: decide.Standing, *, at: int) -> Described:
+    labels = labelled(MODEL, rng.integers(0, 2, 1_000).astype(np.float64))
+    return Described(
+        version=state.anchor.version,
+        observed=at,
+        columns=msgspec.msgpack.encode(of_columns(_columns(rng, 1_000), block=state.block)),
+        labels=msgspec.msgpack.encode(of_columns(labels, block=state.block)),
+    )
+
+
+def _watched(rng: np.random.Generator, there: Drift, at: int, n: int) -> Watched:
+    return Watched(
+        version=there.version,
+        seq=np.arange(at + 1, at + n + 1).astype("<i8").tobytes(),
+        codes=codes(there.columns, _columns(rng, n)).tobytes(),
+    )
+
+
+def _answers(rng: np.random.Generator, n: int, versions: int) -> NDArray[np.float32]:
+    wrong = rng.random((n, versions))
+    return np.stack([1 - wrong, wrong], axis=2).astype("<f4")
+
+
 def _scored(rng: np.random.Generator, at: int, n: int, versions: tuple[int, ...]) -> Scored:
-    wrong = rng.random((n, len(versions)))
     return Scored(
         versions=versions,
         seq=np.arange(at + 1, at + n + 1).astype("<i8").tobytes(),
-        target=np.zeros(n, "<f8").tobytes(),
-        answers=np.stack([1 - wrong, wrong], axis=2).astype("<f4").tobytes(),
+        target=rng.integers(0, 2, n).astype("<f8").tobytes(),
+        answers=_answers(rng, n, len(versions)).tobytes(),
     )
 
 

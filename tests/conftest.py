@@ -82,6 +82,7 @@ def home(tmp_path: Path, engine: Engine, trainer: Trainer) -> Home:
         models={"demo": demo.DEMO},
         trainer=trainer,
         holder="test",
+        most_s=600.0,  # a slow machine must not leave rows to the next turn
     )
     begin.from_table(loop, "demo", demo_table(600, seed=0))
     return Home(tmp_path, engine, loop)

@@ -109,4 +109,4 @@ def test_the_loop_declares_the_rows_once_before_it_judges_by_them(home: Home) ->
     assert said.decision.basis["model"]["policy"]["false_alarms"] == 30 * 24
     assert said.n < next_one.n
     basis = next_one.decision.basis
-    assert basis["loss"]["threshold"] == 30 * 24 / basis["block"]
+    assert basis["loss"]["threshold"] == 3 * 30 * 24 / basis["block"]

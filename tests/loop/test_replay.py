@@ -38,6 +38,7 @@ def once(tmp_path_factory: pytest.TempPathFactory, trainer: Trainer) -> Path:
         models=MODELS,
         trainer=trainer,
         holder="test",
+        most_s=600.0,
     )
     begin.from_table(loop, "demo", demo_table(600, seed=0))
     lived = Home(directory, engine, loop)

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 
 from continualml import decide
+from continualml.decide.promise import FAMILIES
 from continualml.evidence.blocks import CANDIDATES
 from continualml.model import Model
 from continualml.records import Json
+
+_FAMILIES = ("loss", "columns", "labels")
 
 
 def explained(model: Model, known: decide.Known) -> Json:
@@ -25,7 +28,11 @@ def explained(model: Model, known: decide.Known) -> Json:
         "policy": decide.policy_hash(now),
         "differs_from_file": decide.changed(now, model),
         "block": {"rows": block, "because": _why_block(now, block)},
-        "alarm": {"budget_rows": policy.false_alarms, "because": _why_rows(now, "alarm")},
+        "alarm": {
+            "budget_rows": policy.false_alarms,
+            "because": _why_rows(now, "alarm"),
+            "families": list(_FAMILIES),
+        },
         "gate": {
             "budget_rows": policy.false_promotions,
             "because": _why_rows(now, "promotion"),
@@ -35,11 +42,11 @@ def explained(model: Model, known: decide.Known) -> Json:
     if state is not None:
         asked = decide.questions(now, state.anchor, state.block)
         n = asked.challengers
-        alarms, promotions = asked.alarms[0].budget, asked.promotions
+        alarms, promotions = max(policy.false_alarms, asked.block), asked.promotions
         told["alarm"] |= {
             "promised": decide.promised(now, state.anchor),
             "threshold": asked.alarm_threshold,
-            "arithmetic": f"{alarms:g} rows / {asked.block} rows a bet",
+            "arithmetic": f"{FAMILIES} families x {alarms:g} rows / {asked.block} rows a bet",
             "bets": [list(q.bets()) for q in asked.alarms],
         }
         told["gate"] |= {
@@ -76,10 +83,13 @@ def _guaranteed(model: Model, block: int | None) -> Iterator[str]:
     policy, rows = model.policy, f"{block or 'block'} labelled rows"
     yield (
         f"Alarm: while the mean loss of every {rows}, given all before them, is at most what was "
-        f"promised, the expected number of rows from each start of the evidence to an alarm is at "
-        f"least {policy.false_alarms}, however often one looks. Within the first n rows after a "
-        f"start the chance of an alarm is at most n / {policy.false_alarms}. All watched metrics "
-        "share this budget."
+        f"promised, no column's share of rows in any of its parts differs from the reference by "
+        f"more than {policy.drift_tolerance:g} and three standard errors, nor the labels', the "
+        "expected number of rows from each start of the evidence to an alarm is at least "
+        f"{policy.false_alarms}, however often one looks. Within the first n rows after a start "
+        f"the chance of an alarm is at most n / {policy.false_alarms}. Loss, columns and labels "
+        "share this budget, and in each family all metrics and columns do. Columns count observed "
+        "rows, the others labelled ones."
     )
     yield (
         f"Gate: while no challenger is better (its clipped loss difference over {rows}, given all "

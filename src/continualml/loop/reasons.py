@@ -49,8 +49,8 @@ def sentences(d: Decision) -> Iterator[str]:
         yield f"promised of the champion, on average: {levels}; one bet every {basis['block']} rows"
     if alarm := basis.get("loss"):
         yield f"worse than promised: {_held(alarm)}"
-        if "began" in basis:
-            yield f"the change probably began at row {basis['began']}, seen in {basis['metric']}"
+    if "diagnosis" in basis:
+        yield from _alarmed(basis)
     for name, proof in (basis.get("gate") or {}).items():
         yield f"{name} (version {proof['version']}) better than the champion: {_held(proof)}"
     if "worse_by" in basis:
@@ -60,8 +60,24 @@ def sentences(d: Decision) -> Iterator[str]:
         yield f"the blend weighs {', '.join(parts)}"
     if changed := basis.get("changed"):
         yield f"the policy changed in {', '.join(changed)}"
+    if incident := basis.get("incident"):
+        yield f"an incident is open, or was until now: {incident}"
     if "by_hand" in basis:
         yield f"commanded by {basis['by_hand']}, without proof: {basis['said']}"
+
+
+def _alarmed(basis: Json) -> Iterator[str]:
+    """Say what an alarm was taken for, and which columns moved."""
+    seen = basis["metric"] if "metric" in basis else f"the {basis['family']}"
+    yield f"taken for {basis['diagnosis']}, seen in {seen}; began about row {basis['began']}"
+    if "alarm_evidence" in basis:
+        alarm = {"evidence": basis["alarm_evidence"], "threshold": basis["alarm_threshold"]}
+        yield f"{basis['family']} moved: {_held(alarm)}"
+    for m in basis.get("moved", ()):
+        yield (
+            f"{m['name']}: {m['cell']} {m['direction']}, share {m['reference_share']:.3f} -> "
+            f"{m['share']:.3f} ({m['pattern']})"
+        )
 
 
 def _held(proof: Json) -> str:

@@ -4,14 +4,14 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from difflib import SequenceMatcher
 
 from sqlalchemy import Connection
 
 from continualml import decide
 from continualml.errors import InputError
 from continualml.loop.build import this_build
-from continualml.records import Decision, LedgerEntry
+from continualml.records import Decision, Json, LedgerEntry
 from continualml.store import ledger, log
 
 _AT_ONCE = 100
@@ -67,8 +67,10 @@ def replay(
                 after = numbered.seq
                 known, decisions = decide.advance(known, after, numbered.outcome)
                 compared.elsewhere = _elsewhere(known.build)
-                for d in decisions:
-                    compared.take(after, decide.with_provenance(d, known, after, numbered.sha256))
+                compared.take(
+                    after,
+                    [decide.with_provenance(d, known, after, numbered.sha256) for d in decisions],
+                )
             seen += len(some)
             rows = known.standing.rows if known.standing else 0
             advance(len(some))
@@ -95,19 +97,33 @@ class _Compared:
         self.equal = self.close = 0
         self.differences: list[Difference] = []
 
-    def take(self, seq: int, decision: Decision) -> None:
-        """Compare the next entry with what the outcome with the number ``seq`` led to."""
+    def take(self, seq: int, decisions: list[Decision]) -> None:
+        """Compare what the outcome with the number ``seq`` led to with what is recorded of it."""
+        recorded: list[LedgerEntry] = []
         while self._next is not None:
-            entry, at = self._next, _outcome_of(self._next)
+            at = _outcome_of(self._next)
             if at is not None and at > seq:
                 break
-            self._next = next(self._entries, None)
             if at is not None and at < seq:
-                self._unfounded(entry)
-                continue
-            self._compare(entry, decision)
+                self._unfounded(self._next)
+            elif at is None and len(recorded) == len(decisions):
+                break
+            else:
+                recorded.append(self._next)
+            self._next = next(self._entries, None)
+        # As texts: 1 and 1.0, 0.0 and -0.0 are equal, but not bit for bit.
+        was = [ledger.written(_fields(e.decision)) for e in recorded]
+        now = [ledger.written(_fields(d)) for d in decisions]
+        if was == now:
+            self.equal += len(now)
             return
-        self.differ(None, f"entry from outcome {seq}", None, f"{decision.kind}: {decision.because}")
+        for _, i, j, k, m in SequenceMatcher(None, was, now, autojunk=False).get_opcodes():
+            for entry, old, new in zip(recorded[i:j], was[i:j], now[k:m], strict=False):
+                self._compare(entry, json.loads(old), json.loads(new))
+            for entry in recorded[i + (m - k) : j]:
+                self._unfounded(entry)
+            for d in decisions[k + (j - i) : m]:
+                self.differ(None, f"entry from outcome {seq}", None, f"{d.kind}: {d.because}")
 
     def rest(self) -> None:
         """Name what is left in the ledger when the log has ended."""
@@ -126,21 +142,18 @@ class _Compared:
         said = f"{entry.decision.kind}: {entry.decision.because}"
         self.differ(entry.n, "entry", said, None)
 
-    def _compare(self, entry: LedgerEntry, decision: Decision) -> None:
-        # As texts: 1 and 1.0, 0.0 and -0.0 are equal, but not bit for bit.
-        recorded, recomputed = (ledger.written(_fields(d)) for d in (entry.decision, decision))
-        if recorded == recomputed:
+    def _compare(self, entry: LedgerEntry, recorded: Json, recomputed: Json) -> None:
+        apart = list(_apart("", recorded, recomputed))
+        if not apart:
             self.equal += 1
-            return
-        apart = list(_apart("", json.loads(recorded), json.loads(recomputed)))
-        if self.elsewhere and all(_close(a, b) for _, a, b in apart):
+        elif self.elsewhere and all(_close(a, b) for _, a, b in apart):
             self.close += 1
         else:
             for field, a, b in apart:
                 self.differ(entry.n, field, a, b)
 
 
-def _fields(decision: Decision) -> dict[str, Any]:
+def _fields(decision: Decision) -> Json:
     return {
         "kind": decision.kind,
         "seq": decision.seq,
