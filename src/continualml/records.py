@@ -210,7 +210,29 @@ class Built:
     build: dict[str, str]
 
 
-Outcome = Scored | Trained | Merged | Described | Watched | TrainingFailed | Declared | Built
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commanded:
+    """Outcome: a person lets a version answer, without proof, and says why.
+
+    ``by`` is who, ``said`` the reason. The rest is what must be known of the version: the last row
+    that it has seen, mean and variance of its loss by metric over ``rows`` held-back rows, and of
+    a blend its members, (strategy, version), and their weights.
+    """
+
+    kind: Literal["promote", "rollback"]
+    version: int
+    said: str
+    by: str
+    through: int
+    rows: int
+    expected: dict[str, tuple[float, float]]
+    members: tuple[tuple[str, int], ...] = ()
+    weights: tuple[float, ...] = ()
+
+
+Outcome = (
+    Scored | Trained | Merged | Described | Watched | TrainingFailed | Declared | Built | Commanded
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

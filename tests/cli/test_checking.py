@@ -69,3 +69,15 @@ def test_explain_policy_shows_the_arithmetic_of_each_model(turned: Home) -> None
     assert told["alarm"]["threshold"] == 3 * 10_000 / told["block"]["rows"]
     text = continual("explain-policy", "--data", ".", cwd=turned.directory).stdout
     assert "not guaranteed:" in text
+
+
+def test_a_person_promotes_and_rolls_back_with_a_reason(turned: Home) -> None:
+    there = ("--data", ".")
+    unknown = continual("promote", "99", "--because", "so", *there, cwd=turned.directory)
+    assert unknown.returncode == cli.CONFIGURATION
+    assert "expected a version of demo, got 99" in unknown.stderr
+    assert continual("rollback", *there, cwd=turned.directory).returncode == cli.USAGE
+    done = continual("promote", "2", "--because", "it is urgent", *there, cwd=turned.directory)
+    assert "demo: version 2 answers in place of 1; decision" in done.stdout, done.stderr
+    back = continual("rollback", "--because", "or not", *there, cwd=turned.directory)
+    assert "demo: version 1 answers in place of 2; decision" in back.stdout, back.stderr

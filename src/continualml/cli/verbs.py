@@ -6,6 +6,7 @@ import typer
 
 from continualml.cli import (
     checking,
+    commanding,
     configuring,
     doctor,
     explaining,
@@ -35,6 +36,8 @@ app.command()(turning.train)
 app.command("replay-stream")(running.replay_stream)
 app.command()(trying.backtest)
 app.command()(trying.simulate)
+app.command()(commanding.promote)
+app.command()(commanding.rollback)
 app.command()(looking.status)
 app.command()(looking.decisions)
 app.command()(explaining.explain)

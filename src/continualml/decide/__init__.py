@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import msgspec
 
+from continualml.decide.command import command_of, commanded, way_back
 from continualml.decide.judge import scored, weights_path
 from continualml.decide.learn import (
     about,
     artifact,
+    blended,
     failed,
     merged,
     order_due,
@@ -39,6 +41,7 @@ from continualml.evidence import fold
 from continualml.model import Model
 from continualml.records import (
     Built,
+    Commanded,
     Decision,
     Declared,
     Described,
@@ -63,10 +66,13 @@ __all__ = [
     "Order",
     "Standing",
     "advance",
+    "artifact",
     "begin",
+    "blended",
     "challengers",
     "champion_weights",
     "changed",
+    "command_of",
     "evidence_now",
     "places",
     "policy_hash",
@@ -75,6 +81,7 @@ __all__ = [
     "rows_until_due",
     "step",
     "watched",
+    "way_back",
     "weights_path",
     "with_provenance",
 ]
@@ -137,6 +144,8 @@ def step(model: Model, state: Standing, seq: int, outcome: Outcome) -> Step:
             after, decisions = described(model, state, outcome)
         case Watched():
             after, decisions = watched_columns(model, state, outcome)
+        case Commanded():
+            after, decisions = commanded(model, state, outcome)
         case Declared():
             after, decisions = _declared(model, state, outcome)
         case _:  # what the loop runs on is no evidence; ``advance`` notes it

@@ -125,15 +125,7 @@ def merged(model: Model, state: Standing, outcome: Merged) -> Step:
     """Take the new graph of the blend; who is new among its members gets an equal part."""
     state = _without_order(state, outcome.strategy)
     weights = blend.among(state.weights, tuple(name for name, _ in outcome.members))
-    parts = [(state.heads[name], w) for name, w in zip(weights.names, weights.weights, strict=True)]
-    head = Artifact(
-        version=outcome.version,
-        through=outcome.through,
-        expected=_mean_of([(a.expected, w) for a, w in parts]),
-        rows=min(a.rows for a, _ in parts),
-        members=outcome.members,
-        weights=weights.weights,
-    )
+    head = blended(outcome, [state.heads[name] for name in weights.names], weights.weights)
     followed = state.follows == outcome.strategy
     state = replace(
         state,
@@ -152,6 +144,19 @@ def merged(model: Model, state: Standing, outcome: Merged) -> Step:
         "weights": dict(zip(weights.names, weights.weights, strict=True)),
     }
     return state, [about(model, state, kind, because=because, basis=basis, version=head.version)]
+
+
+def blended(outcome: Merged, members: list[Artifact], weights: tuple[float, ...]) -> Artifact:
+    """Gather what must be known of a merged graph from its members, in its order."""
+    parts = [(a.expected, w) for a, w in zip(members, weights, strict=True)]
+    return Artifact(
+        version=outcome.version,
+        through=outcome.through,
+        expected=_mean_of(parts),
+        rows=min(a.rows for a in members),
+        members=outcome.members,
+        weights=weights,
+    )
 
 
 def failed(model: Model, state: Standing, outcome: TrainingFailed) -> Step:

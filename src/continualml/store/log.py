@@ -12,6 +12,7 @@ from continualml.errors import InputError
 from continualml.model import Model
 from continualml.records import (
     Built,
+    Commanded,
     Declared,
     Described,
     LabelVerdict,
@@ -34,6 +35,7 @@ _KINDS: dict[str, type[Outcome]] = {
     "described": Described,
     "watched": Watched,
     "built": Built,
+    "commanded": Commanded,
 }
 _MOST_IDS = 500
 
@@ -244,6 +246,20 @@ def numbered_after(conn: Connection, model: str, after: int, limit: int) -> list
         .limit(limit)
     )
     return [_numbered(row) for row in conn.execute(asked)]
+
+
+def made(conn: Connection, model: str, version: int) -> Trained | Merged | None:
+    """Find the outcome that a version came of, the newest first."""
+    asked = (
+        select(outcomes.c.seq, outcomes.c.kind, outcomes.c.body)
+        .where(outcomes.c.model == model, outcomes.c.kind.in_(("trained", "merged")))
+        .order_by(outcomes.c.seq.desc())
+    )
+    for row in conn.execute(asked.execution_options(yield_per=100)):
+        outcome = _numbered(row).outcome
+        if isinstance(outcome, Trained | Merged) and outcome.version == version:
+            return outcome
+    return None
 
 
 def outcome_hashes(conn: Connection, model: str) -> Iterator[tuple[int, str]]:

@@ -131,6 +131,18 @@ def weights_of(conn: Connection, model: str, revision: int) -> tuple[float, ...]
     return None if found is None else tuple(json.loads(found))
 
 
+def last_weights(conn: Connection, model: str, number: int) -> tuple[float, ...] | None:
+    """Read the last weights with which a blend's version answered; None if it never did."""
+    asked = (
+        select(revisions.c.weights)
+        .where(revisions.c.model == model, revisions.c.version == number)
+        .order_by(revisions.c.revision.desc())
+        .limit(1)
+    )
+    found = conn.execute(asked).scalar()
+    return None if found is None else tuple(json.loads(found))
+
+
 def _version(row: Row[tuple[object, ...]]) -> Version:
     return Version(
         model=row.model,

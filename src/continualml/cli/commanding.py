@@ -1,0 +1,54 @@
+"""Verbs with which a person decides: promote a version, roll back."""
+
+import os
+import socket
+from typing import Annotated
+
+import typer
+
+from continualml import settings as configuration
+from continualml.cli.options import Config, Data, ModelName, model_named
+from continualml.settings import Project
+
+Because = Annotated[str, typer.Option("--because", help="The reason; the ledger keeps it.")]
+
+
+def promote(
+    version: Annotated[int, typer.Argument(min=1, help="The version that shall answer.")],
+    because: Because,
+    config: Config = None,
+    data: Data = None,
+    model: ModelName = None,
+) -> None:
+    """Let a version answer now, without proof; the ledger says that it was by hand."""
+    project = configuration.load(config, data=data)
+    _command(project, model_named(project, model), version, because)
+
+
+def rollback(
+    because: Because, config: Config = None, data: Data = None, model: ModelName = None
+) -> None:
+    """Let the last proven version answer again, or else the champion before it."""
+    project = configuration.load(config, data=data)
+    _command(project, model_named(project, model), None, because)
+
+
+def _command(project: Project, name: str, version: int | None, because: str) -> None:
+    from continualml.loop.command import command  # noqa: PLC0415  only for these verbs
+    from continualml.store.engine import open_store  # noqa: PLC0415  only for these verbs
+
+    said = project.settings
+    user = os.environ.get("USER") or f"uid {os.getuid()}"
+    entry = command(
+        open_store(said.database_url),
+        said.artifacts,
+        name,
+        version=version,
+        said=because,
+        by=f"{user}@{socket.gethostname()}",
+    )
+    before = entry.decision.basis["from"]
+    typer.echo(
+        f"{name}: version {entry.decision.version} answers in place of {before}; "
+        f"decision {entry.n} says so"
+    )

@@ -1,0 +1,84 @@
+"""What a person commands: it is carried out as said, without proof, and written down as that."""
+
+from dataclasses import replace
+
+from continualml.decide.judge import frozen, installed
+from continualml.decide.learn import about, order_due
+from continualml.decide.promise import evidence_now
+from continualml.decide.standing import BLEND, Artifact, Expected, Standing
+from continualml.errors import InputError
+from continualml.model import Model
+from continualml.records import Commanded, Decision, Json
+
+
+def way_back(state: Standing) -> Artifact:
+    """Name who answers again after a way back: the anchor, or else the champion before it.
+
+    Raises
+    ------
+    InputError
+        If there is nobody to go back to.
+    """
+    if state.anchor.version != state.champion.version:
+        return state.anchor
+    if state.previous is None or state.previous.version == state.champion.version:
+        raise InputError(
+            "rollback",
+            expected="a version to go back to",
+            got=f"version {state.champion.version} alone",
+            remedy="promote a version by its number",
+        )
+    return state.previous
+
+
+def commanded(model: Model, state: Standing, outcome: Commanded) -> tuple[Standing, list[Decision]]:
+    """Let the commanded version answer, follow nobody, and begin all evidence anew.
+
+    The one that answered before stays as a challenger: it comes back by proof like any other.
+    After a way back that was commanded, the next one leads further back, not to and fro.
+    """
+    before = state.champion.version
+    winner = _artifact(outcome)
+    if (head := state.heads.get(BLEND)) and head.version == winner.version:
+        winner = frozen(state, head)  # the weights that it has now
+    basis: Json = {
+        **evidence_now(model, state),
+        "from": before,
+        "by_hand": outcome.by,
+        "said": outcome.said,
+    }
+    because = f"by hand, without proof, in place of version {before}: {outcome.said}"
+    after = installed(model, state, winner, follows=None)
+    if outcome.kind == "rollback":
+        to_anchor = winner.version == state.anchor.version
+        after = replace(after, previous=state.previous if to_anchor else None)
+    if winner.version == before:  # it answers on, and follows its strategy no longer
+        after = replace(after, previous=state.previous)
+    said = about(model, after, outcome.kind, because=because, basis=basis, version=winner.version)
+    return order_due(model, after), [said]
+
+
+def command_of(artifact: Artifact, *, back: bool, said: str, by: str) -> Commanded:
+    """Write down a command with all that must be known of the version."""
+    return Commanded(
+        kind="rollback" if back else "promote",
+        version=artifact.version,
+        said=said,
+        by=by,
+        through=artifact.through,
+        rows=artifact.rows,
+        expected={m: (e.loss, e.variance) for m, e in artifact.expected.items()},
+        members=artifact.members,
+        weights=artifact.weights,
+    )
+
+
+def _artifact(outcome: Commanded) -> Artifact:
+    return Artifact(
+        version=outcome.version,
+        through=outcome.through,
+        expected={m: Expected(loss=a, variance=b) for m, (a, b) in outcome.expected.items()},
+        rows=outcome.rows,
+        members=outcome.members,
+        weights=outcome.weights,
+    )

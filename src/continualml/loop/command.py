@@ -1,0 +1,92 @@
+"""A person's own promotion or way back: checked, then one transaction, then written down."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine
+
+from continualml import decide
+from continualml.errors import InputError
+from continualml.loop import carry_out
+from continualml.model import Model
+from continualml.records import LedgerEntry, Merged
+from continualml.scoring.session import Session
+from continualml.store import artifacts, log, pointers
+from continualml.store.engine import write
+
+
+def command(
+    engine: Engine, directory: Path, name: str, *, version: int | None, said: str, by: str
+) -> LedgerEntry:
+    """Let a version answer now; None goes back to the anchor, or else to the champion before it.
+
+    It waits for no turn of the loop: a turn under way finds itself overtaken and drops its work.
+
+    Parameters
+    ----------
+    directory
+        Where the artifacts are.
+    said, by
+        The reason, and who gives it.
+
+    Raises
+    ------
+    InputError
+        If there is no such version, it cannot be loaded, it answers already, or no reason is
+        given; nothing has changed then.
+    """
+    if not said.strip():
+        raise InputError("because", expected="a reason, for those who ask later", got=said)
+    now = datetime.now(UTC)
+    with write(engine) as conn:
+        known = carry_out.known(conn, name)
+        if known.model is None or known.standing is None:
+            raise InputError(f"models.{name}", expected="a model with a champion", got=None)
+        state = known.standing
+        wanted = decide.way_back(state) if version is None else _found(conn, name, state, version)
+        if wanted.version == state.champion.version and state.follows is None:
+            raise InputError("version", expected="one that does not answer", got=wanted.version)
+        _check(conn, directory, known.model, wanted.version)
+        outcome = decide.command_of(wanted, back=version is None, said=said.strip(), by=by)
+        _, entries = carry_out.take_in(
+            conn,
+            known,
+            name,
+            outcome,
+            at=now.timestamp(),
+            recorded_at=now.isoformat(timespec="milliseconds"),
+        )
+    return entries[-1]
+
+
+def _found(conn: Connection, name: str, state: decide.Standing, version: int) -> decide.Artifact:
+    """Take what is known of the version, or gather it from the outcome that it came of."""
+    for a in (state.champion, state.anchor, state.previous, *state.heads.values(), *state.archive):
+        if a is not None and a.version == version:
+            return a
+    outcome = log.made(conn, name, version)
+    if outcome is None:
+        raise InputError("version", expected=f"a version of {name}", got=version)
+    if not isinstance(outcome, Merged):
+        return decide.artifact(outcome)
+    members = [_found(conn, name, state, member) for _, member in outcome.members]
+    equal = (1 / len(members),) * len(members)
+    return decide.blended(outcome, members, pointers.last_weights(conn, name, version) or equal)
+
+
+def _check(conn: Connection, directory: Path, model: Model, version: int) -> None:
+    """Load it as the API will: a version that would not answer is refused here."""
+    known = pointers.version(conn, model.name, version)
+    if known is None:
+        raise InputError("version", expected=f"a version of {model.name}", got=version)
+    try:
+        session = Session(artifacts.read(directory, known.sha256))
+        session.fits(model)
+        session.warm()
+    except (artifacts.ArtifactError, InputError) as error:
+        raise InputError(
+            "version",
+            expected="a version that can be loaded",
+            got=version,
+            remedy=f"{error}; put the file back, or take another version",
+        ) from error
