@@ -152,18 +152,19 @@ def register(project: Project) -> Callable[..., int]:
 
 @pytest.fixture
 def point(project: Project) -> Callable[..., None]:
-    """Make a version the champion."""
+    """Make a version the champion, or point another alias at it."""
     engine = open_store(project.settings.database_url)
 
     def point(
         version: int,
         model: str = "loan",
+        alias: str = "champion",
         *,
         revision: int | None = None,
         weights: tuple[float, ...] = (),
     ) -> None:
         with write(engine) as conn:
-            pointers.point(conn, model, "champion", version, 0, revision=revision, weights=weights)
+            pointers.point(conn, model, alias, version, 0, revision=revision, weights=weights)
 
     return point
 

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 
 from continualml.settings import Project
 from continualml.store import artifacts, pointers
@@ -73,6 +74,56 @@ def test_a_changed_artifact_is_refused_and_the_old_version_keeps_answering(
     assert "was changed" in said["failures"]["loan"]
     path.write_bytes(whole)  # put back, it is taken without another move of the pointer
     until(lambda: api.post("/predict", json=ROW).json()["version"] == number, 8)
+
+
+def spoil(project: Project, version: int) -> None:
+    path = project.settings.artifacts / f"{artifact(project, version)}.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(("spoilt", "instead"), [((3,), 2), ((3, 2), 1)])
+def test_after_a_restart_with_a_bad_champion_the_one_before_answers_and_health_says_so(
+    serve: Callable[[], httpx.Client],
+    project: Project,
+    register: Callable[..., int],
+    point: Callable[..., None],
+    spoilt: tuple[int, ...],
+    instead: int,
+) -> None:
+    for version, alias in enumerate(("anchor", "previous", "champion"), start=1):
+        point(register(float(version)), alias=alias)
+    path = project.settings.artifacts / f"{artifact(project, 3)}.onnx"
+    whole = path.read_bytes()
+    for version in spoilt:
+        spoil(project, version)
+    client = serve()
+
+    answer = client.post("/predict", json=ROW)
+
+    assert answer.json()["version"] == instead
+    assert answer.headers["x-model-version"] == str(instead)
+    said = client.get("/health").json()["components"]["champion"]
+    assert said["status"] == "degraded"
+    assert "was changed" in said["failures"]["loan"]
+    assert said["answers_instead"] == {"loan": instead}
+    path.write_bytes(whole)
+    until(lambda: client.post("/predict", json=ROW).json()["version"] == 3, 8)
+
+
+def test_when_no_version_can_be_loaded_the_answer_names_the_champions_fault(
+    serve: Callable[[], httpx.Client],
+    project: Project,
+    register: Callable[..., int],
+    point: Callable[..., None],
+) -> None:
+    for version, alias in enumerate(("previous", "champion"), start=1):
+        point(register(float(version)), alias=alias)
+        spoil(project, version)
+
+    answer = serve().post("/predict", json=ROW)
+
+    assert answer.status_code == 503
+    assert "version 2 cannot be loaded" in answer.json()["detail"]
 
 
 def test_a_version_of_another_schema_or_of_no_graph_never_answers(

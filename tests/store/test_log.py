@@ -11,7 +11,7 @@ from sqlalchemy import Engine, update
 from continualml import demo
 from continualml.errors import InputError
 from continualml.records import Decision
-from continualml.store import artifacts, leases, ledger, tables, tokens, windows
+from continualml.store import artifacts, leases, ledger, pointers, tables, tokens, windows
 from continualml.store.artifacts import ArtifactError
 from continualml.store.engine import open_store, read, write
 from continualml.store.log import (
@@ -194,6 +194,21 @@ def test_a_lease_is_held_by_one_and_ends_when_the_clock_was_set_back(engine: Eng
     with write(engine) as conn:
         conn.execute(update(tables.leases).values(**future))
     assert leases.acquire(engine, "cycle", "two", 60)
+
+
+def test_a_way_back_that_is_a_blend_has_the_revision_that_it_had_as_champion(
+    engine: Engine,
+) -> None:
+    first, second = (0.25, 0.75), (0.5, 0.5)
+    with write(engine) as conn:
+        pointers.point(conn, "m", "champion", 1, 0, revision=5, weights=first)
+        pointers.point(conn, "m", "champion", 2, 1, revision=9, weights=second)
+        pointers.point(conn, "m", "previous", 1, 1, revision=9, weights=first)
+    with read(engine) as conn:
+        back = pointers.pointer(conn, "m", "previous")
+        assert back == pointers.Pointer(version=1, revision=5, weights=first)
+        assert pointers.weights_of(conn, "m", 5) == first
+        assert pointers.pointer(conn, "m", "anchor") is None
 
 
 def test_a_token_opens_until_it_is_revoked_and_is_kept_as_a_hash(engine: Engine) -> None:

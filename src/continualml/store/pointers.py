@@ -111,15 +111,25 @@ def pointed(conn: Connection, model: str) -> dict[str, int]:
     return {alias: number for alias, number in conn.execute(asked)}  # noqa: C416  rows, not pairs
 
 
-def champion(conn: Connection, model: str) -> Pointer | None:
-    """Read who answers for a model, and with which weights."""
+def pointer(conn: Connection, model: str, alias: str) -> Pointer | None:
+    """Read where one alias points, and with which weights."""
     row = conn.execute(
-        select(pointers).where(pointers.c.model == model, pointers.c.alias == "champion")
+        select(pointers).where(pointers.c.model == model, pointers.c.alias == alias)
     ).one_or_none()
     if row is None:
         return None
+    revision = row.revision
+    if row.weights and alias != "champion":
+        # Its own number is another champion's: it had these weights as a champion before.
+        revision = conn.execute(
+            select(func.max(revisions.c.revision)).where(
+                revisions.c.model == model,
+                revisions.c.version == row.version,
+                revisions.c.weights == row.weights,
+            )
+        ).scalar()
     weights = tuple(json.loads(row.weights)) if row.weights else ()
-    return Pointer(version=row.version, revision=row.revision, weights=weights)
+    return Pointer(version=row.version, revision=revision, weights=weights)
 
 
 def weights_of(conn: Connection, model: str, revision: int) -> tuple[float, ...] | None:

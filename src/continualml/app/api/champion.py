@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from loguru import logger
 from numpy.typing import NDArray
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from continualml.app.api.problems import ProblemError
@@ -26,6 +26,8 @@ from continualml.store.pointers import Pointer
 _LOOK_S = 0.2
 # A file that was put back heals the version; it is not looked for at every turn.
 _TRY_AGAIN_S = 5.0
+# Who answers, best first, when the champion cannot be loaded and nobody is.
+_INSTEAD = ("previous", "anchor")
 _Waiting = tuple[Rows, asyncio.Future[NDArray[np.float64]]]
 
 
@@ -131,17 +133,37 @@ class Champions:
         try:
             with read(self._engine) as conn:
                 for name in self._models:
-                    pointer = pointers.champion(conn, name)
-                    if pointer is not None and self._wanted(name, pointer):
-                        known = pointers.version(conn, name, pointer.version)
-                        if known is not None:  # registered before the pointer, always
-                            self._follow(name, known, pointer)
+                    self._look(conn, name)
         except (SQLAlchemyError, StoreUnavailableError) as error:
             if not self._unread:
                 logger.warning("The pointers cannot be read, champions stay: {}", error)
             self._unread = True
         else:
             self._unread = False
+
+    def _look(self, conn: Connection, name: str) -> None:
+        pointer = pointers.pointer(conn, name, "champion")
+        if pointer is None or not self._wanted(name, pointer):
+            return
+        failure = self.failures.get(name)
+        said = failure is not None and failure.version == pointer.version
+        loaded = self._load(conn, name, pointer)
+        if isinstance(loaded, Champion):
+            moved = not self._answers(name, pointer.version)
+            self._current[name] = loaded
+            self.failures.pop(name, None)
+            if moved:
+                logger.info("{}: version {} answers now", name, pointer.version)
+            return
+        if not said:
+            logger.error("{}: version {} stays out: {}", name, pointer.version, loaded.because)
+        self.failures[name] = loaded
+        if name not in self._current:
+            self._fall_back(conn, name, said=said)
+
+    def _answers(self, name: str, version: int) -> bool:
+        current = self._current.get(name)
+        return current is not None and current.known.version == version
 
     def _wanted(self, name: str, pointer: Pointer) -> bool:
         current, failure = self._current.get(name), self.failures.get(name)
@@ -151,28 +173,39 @@ class Champions:
         waited = failure is None or time.monotonic() - failure.at >= _TRY_AGAIN_S
         return waited or (failure is not None and failure.version != pointer.version)
 
-    def _follow(self, name: str, known: Version, pointer: Pointer) -> None:
+    def _fall_back(self, conn: Connection, name: str, *, said: bool) -> None:
+        """Let an earlier version answer, as after a restart with a bad champion."""
+        for alias in _INSTEAD:
+            pointer = pointers.pointer(conn, name, alias)
+            if pointer is None:
+                continue
+            loaded = self._load(conn, name, pointer)
+            if isinstance(loaded, Champion):
+                self._current[name] = loaded
+                logger.warning("{}: {} version {} answers instead", name, alias, pointer.version)
+                return
+            if not said:
+                logger.error("{}: {} cannot answer either: {}", name, alias, loaded.because)
+
+    def _load(self, conn: Connection, name: str, pointer: Pointer) -> Champion | Failure:
+        """Load, check and warm the version that a pointer names."""
+        version = pointer.version
         weights = np.array(pointer.weights, np.float32) if pointer.weights else None
         current = self._current.get(name)
-        if current is not None and current.known.version == known.version:
+        if current is not None and current.known.version == version:
             # Only the weights moved: the graph that is loaded takes them as an input.
-            self._current[name] = Champion(known, current.session, pointer.revision, weights)
-            return
+            return Champion(current.known, current.session, pointer.revision, weights)
+        known = pointers.version(conn, name, version)
+        if known is None:
+            because = f"version {version} is not registered"
+            return Failure(version=version, because=because, at=time.monotonic())
         try:
             session = Session(artifacts.read(self._directory, known.sha256))
             session.fits(self._models[name])
             session.warm()
         except (ArtifactError, InputError) as error:
-            last = self.failures.get(name)
-            if last is None or last.version != known.version:
-                logger.error("{}: version {} stays out: {}", name, known.version, error)
-            self.failures[name] = Failure(
-                version=known.version, because=str(error), at=time.monotonic()
-            )
-            return
-        self._current[name] = Champion(known, session, pointer.revision, weights)
-        self.failures.pop(name, None)
-        logger.info("{}: version {} answers now", name, known.version)
+            return Failure(version=version, because=str(error), at=time.monotonic())
+        return Champion(known, session, pointer.revision, weights)
 
     def _nobody(self, model: str) -> ProblemError:
         failure = self.failures.get(model)

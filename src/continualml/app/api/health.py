@@ -56,7 +56,15 @@ class Health:
         failures = {n: f.because for n, f in self._champions.failures.items()}
         answers = self._champions.get(default) is not None
         status: Status = "down" if not answers else "degraded" if failures else "ok"
-        return {"status": status, **({"failures": failures} if failures else {})}
+        told: Json = {"status": status}
+        if failures:
+            told["failures"] = failures
+            told["answers_instead"] = {
+                name: champion.known.version
+                for name in failures
+                if (champion := self._champions.get(name)) is not None
+            }
+        return told
 
     def _loop(self, conn: Connection) -> Json:
         """Say how old the last scheduled turn is, and what each model's loop has read."""
