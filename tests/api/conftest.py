@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 from onnx import TensorProto, helper
 
+from continualml import demo
 from continualml.app.api import main
 from continualml.model import Feature, Model
 from continualml.scoring.artifact import FORMAT, KEY, rows_of, schema, write_manifest
@@ -124,7 +125,8 @@ def project(tmp_path: Path) -> Project:
         max_body_bytes=50_000,
         max_rows=100,
     )
-    return Project(settings=said, models={"loan": LOAN, "price": PRICE}, default="loan")
+    models = {"loan": LOAN, "price": PRICE, "demo": demo.DEMO}
+    return Project(settings=said, models=models, default="loan")
 
 
 @pytest.fixture

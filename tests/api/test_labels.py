@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -140,3 +142,16 @@ def test_generated_rows_are_observations_with_labels(
     assert told["last_seq"] - told["first_seq"] == 99  # 50 observations and 50 labels
     assert again["first_seq"] == told["last_seq"] + 1
     assert refused == [422] * 5
+
+
+def test_nothing_is_generated_into_a_model_of_the_users_own_that_is_named_demo(
+    serve: Callable[[], httpx.Client], project: Project
+) -> None:
+    project.models["demo"] = replace(project.models["loan"], name="demo")
+    api = serve()
+
+    answer = api.post("/generate", json={"n": 5})
+
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "urn:continualml:problem:not-the-demo"
+    assert api.get("/health").json()["components"]["store"]["last_seq"] == 0

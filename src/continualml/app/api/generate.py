@@ -33,6 +33,15 @@ class Generate:
                 f"rows are generated for the model {demo.DEMO.name!r} only, not {asked.model!r}",
                 where="model",
             )
+        if serving.project.models.get(demo.DEMO.name) is not demo.DEMO:
+            raise ProblemError(
+                422,
+                "not-the-demo",
+                f"the model {demo.DEMO.name!r} of this project is one of its own, "
+                "not the built-in problem",
+                where="model",
+                remedy="give it another name in continual.toml, and generate again",
+            )
         told = await run_in_threadpool(_generate, serving.engine, asked)
         await Response(msgspec.json.encode(told), media_type="application/json")(
             scope, receive, send
