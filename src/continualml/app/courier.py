@@ -8,14 +8,17 @@ from loguru import logger
 from sqlalchemy import Engine
 
 from continualml import settings
-from continualml.integrations.mlflow import Delivered, Delivery, Mirror, Refused
+from continualml.integrations.mlflow import Delivered, Delivery, Mirror, Refused, Retry
 from continualml.settings import Project
 from continualml.store import artifacts, outbox, pointers
+from continualml.store.artifacts import ArtifactError
 from continualml.store.engine import StoreUnavailableError, open_store, read, write
 from continualml.store.outbox import Message
 
 _LOOK_S = 1.0
 _LONGEST_PAUSE_S = 15.0
+# The pauses between them add up to almost a minute: time to put an artifact back.
+_MOST_ATTEMPTS = 7
 
 
 def main() -> None:
@@ -40,14 +43,19 @@ def run(project: Project, stopped: threading.Event) -> None:
     engine, mirror = open_store(project.settings.database_url), Mirror(uri)
     while not stopped.wait(_LOOK_S):
         try:
-            _empty(project, engine, mirror, stopped)
+            deliver(project, engine, mirror, stopped)
         except StoreUnavailableError as error:
             logger.warning("courier: the store cannot be written, waiting: {}", error)
         except Exception:  # noqa: BLE001  the edge of this process: it goes on, and says so
             logger.exception("courier: a round failed")
 
 
-def _empty(project: Project, engine: Engine, mirror: Mirror, stopped: threading.Event) -> None:
+def deliver(project: Project, engine: Engine, mirror: Mirror, stopped: threading.Event) -> None:
+    """Deliver what is due, in order, up to the first message that has to wait.
+
+    While MLflow is down the oldest message is tried for as long as it takes; one that is itself
+    the fault is parked as refused, so that the others go on.
+    """
     with read(engine) as conn:
         messages = outbox.due(conn, "mlflow")
     last = {_place(m): m.id for m in messages}
@@ -55,7 +63,7 @@ def _empty(project: Project, engine: Engine, mirror: Mirror, stopped: threading.
         if stopped.is_set():
             return
         overtaken = last[_place(message)] != message.id  # a later one says where the alias points
-        result = Delivered() if overtaken else _deliver(project, engine, mirror, message)
+        result = Delivered() if overtaken else _attempt(project, engine, mirror, message)
         with write(engine) as conn:
             if isinstance(result, Delivered):
                 outbox.delivered(conn, message.id)
@@ -64,7 +72,7 @@ def _empty(project: Project, engine: Engine, mirror: Mirror, stopped: threading.
                 outbox.refused(conn, message.id, result.because)
                 logger.error("courier: MLflow refused {}: {}", message.body, result.because)
                 continue
-            after_s = min(_LONGEST_PAUSE_S, 2.0**message.attempts)
+            after_s = min(_LONGEST_PAUSE_S, 2.0 ** min(message.attempts, 10))
             outbox.retry(conn, message.id, result.because, after_s)
         logger.warning("courier: MLflow: {}; again in {:g} s", result.because, after_s)
         return  # in order: what follows may need it
@@ -75,6 +83,21 @@ def _place(message: Message) -> tuple[str, ...]:
     return (body["event"], body["model"], str(body.get("alias") or body["version"]))
 
 
+def _attempt(project: Project, engine: Engine, mirror: Mirror, message: Message) -> Delivery:
+    """Deliver one message; what fails on our side of MLflow is tried a few times, then refused."""
+    try:
+        return _deliver(project, engine, mirror, message)
+    except StoreUnavailableError:
+        raise
+    except ArtifactError as error:
+        because = str(error)
+    except Exception as error:  # noqa: BLE001  the edge of one message: the others go on
+        logger.exception("courier: message {} failed", message.id)
+        because = f"{type(error).__name__}: {error}"[:200]
+    refused = message.attempts + 1 >= _MOST_ATTEMPTS
+    return Refused(because=because) if refused else Retry(because=because)
+
+
 def _deliver(project: Project, engine: Engine, mirror: Mirror, message: Message) -> Delivery:
     body = message.body
     if body["event"] == "alias":
@@ -82,7 +105,7 @@ def _deliver(project: Project, engine: Engine, mirror: Mirror, message: Message)
     with read(engine) as conn:
         known = pointers.version(conn, body["model"], body["version"])
     if known is None:  # the message was written in the version's own transaction
-        raise RuntimeError(f"message {message.id} names a version that is not there: {body}")
+        return Refused(because=f"no version {body['version']} of {body['model']} is registered")
     return mirror.version(known, artifacts.read(project.settings.artifacts, known.sha256))
 
 

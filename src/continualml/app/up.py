@@ -285,13 +285,16 @@ def _environment(project: Project) -> dict[str, str]:
     written["CONTINUAL_CONFIG"] = str(said.config.absolute())
     written["CONTINUAL_DATA"] = str(said.data.absolute())
     prefect = said.prefect_api_url or f"http://127.0.0.1:{said.prefect_port}/api"
-    mlflow = said.mlflow_tracking_uri or f"http://127.0.0.1:{said.mlflow_port}"
+    mlflow = said.mlflow_tracking_uri
+    if mlflow is None and importlib.util.find_spec("mlflow"):
+        mlflow = f"http://127.0.0.1:{said.mlflow_port}"
     written |= {
         "PREFECT_API_URL": prefect,
         "PREFECT_HOME": str(said.data.absolute() / "prefect"),
         "CONTINUAL_PREFECT_API_URL": prefect,
-        "CONTINUAL_MLFLOW_TRACKING_URI": mlflow,
     }
+    if mlflow is not None:
+        written["CONTINUAL_MLFLOW_TRACKING_URI"] = mlflow
     return written
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import mlflow.onnx
 import onnx
 import requests
+from google.protobuf.message import DecodeError
 from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
@@ -73,6 +74,8 @@ class Mirror:
         try:
             if self._number(known.model, known.version) is None:
                 self._log(known, artifact)
+        except (DecodeError, onnx.checker.ValidationError) as error:
+            return Refused(because=f"version {known.version} is no graph: {error}")
         except (MlflowException, requests.RequestException) as error:
             return _failed(error)
         return Delivered()

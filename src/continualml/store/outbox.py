@@ -31,6 +31,7 @@ def enqueue(conn: Connection, destination: str, body: Json) -> None:
             state=WAITING,
             attempts=0,
             due_at=0.0,
+            recorded_at=datetime.now(UTC).timestamp(),
         )
     )
 
@@ -62,6 +63,27 @@ def failing(conn: Connection, destination: str) -> str | None:
         select(outbox.c.last_error)
         .where(outbox.c.destination == destination, outbox.c.state == WAITING)
         .order_by(outbox.c.id)
+        .limit(1)
+    )
+    return conn.execute(asked).scalar()
+
+
+def waits_s(conn: Connection, destination: str) -> float | None:
+    """Return how many seconds the oldest message has waited; None when none waits."""
+    oldest = conn.execute(
+        select(func.min(outbox.c.recorded_at)).where(
+            outbox.c.destination == destination, outbox.c.state == WAITING
+        )
+    ).scalar()
+    return None if oldest is None else datetime.now(UTC).timestamp() - float(oldest)
+
+
+def last_refusal(conn: Connection, destination: str) -> str | None:
+    """Return why the newest message that was refused was; None when none was."""
+    asked = (
+        select(outbox.c.last_error)
+        .where(outbox.c.destination == destination, outbox.c.state == REFUSED)
+        .order_by(outbox.c.id.desc())
         .limit(1)
     )
     return conn.execute(asked).scalar()

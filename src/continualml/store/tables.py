@@ -148,6 +148,7 @@ outbox = Table(
     Column("attempts", Integer, nullable=False),
     Column("due_at", Float, nullable=False),
     Column("last_error", Text),
+    Column("recorded_at", Float, nullable=False),
     Index(None, "destination", "state", "id"),
 )
 

@@ -17,6 +17,7 @@ Status = Literal["ok", "degraded", "down"]
 _PERIODS = 3
 _SCHEDULED = "scheduled-cycle"
 _PROBE = "api-probe"
+_LONGEST_WAIT_S = 300.0
 
 
 class Health:
@@ -36,7 +37,7 @@ class Health:
             with read(self._engine) as conn:
                 parts["store"] = {"status": "ok", "last_seq": log.last_seq(conn)}
                 parts["loop"] = self._loop(conn)
-                parts["mlflow"] = _mirror(conn)
+                parts["mlflow"] = self._mirror(conn)
         except (SQLAlchemyError, StoreUnavailableError) as error:
             parts["store"] = {"status": "down", "because": str(error)[:200]}
         states = [p["status"] for p in parts.values()]
@@ -81,10 +82,15 @@ class Health:
             told["because"] = "no scheduled cycle for three periods; the timer turns the loop"
         return told
 
-
-def _mirror(conn: Connection) -> Json:
-    """Say how many messages wait, and why, if MLflow did not take the oldest."""
-    messages = outbox.counts(conn, "mlflow")
-    failing = outbox.failing(conn, "mlflow")
-    status: Status = "degraded" if failing or messages.get(outbox.REFUSED) else "ok"
-    return {"status": status, "messages": messages, **({"because": failing} if failing else {})}
+    def _mirror(self, conn: Connection) -> Json:
+        """Say how many messages wait or were refused, and why; without an MLflow they may wait."""
+        told: Json = {"status": "ok", "messages": outbox.counts(conn, "mlflow")}
+        faults = [failing] if (failing := outbox.failing(conn, "mlflow")) else []
+        waits_s = outbox.waits_s(conn, "mlflow") or 0.0
+        mirrored = self._project.settings.mlflow_tracking_uri is not None
+        if mirrored and waits_s > _LONGEST_WAIT_S:
+            faults.append(f"the oldest message has waited for {waits_s:.0f} s; is a courier there?")
+        if refused := told["messages"].get(outbox.REFUSED):
+            last = outbox.last_refusal(conn, "mlflow")
+            faults.append(f"{refused} messages were refused, lastly: {last}")
+        return {**told, "status": "degraded", "because": "; ".join(faults)} if faults else told

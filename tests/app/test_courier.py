@@ -1,0 +1,147 @@
+"""The courier over a real store and a real MLflow, which is a SQLite file of its own here."""
+
+import threading
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+from sqlalchemy import Engine, select, update
+
+from continualml import demo
+from continualml.app import courier
+from continualml.app.api.champion import Champions
+from continualml.app.api.health import Health
+from continualml.integrations.mlflow import Mirror
+from continualml.records import Json
+from continualml.settings import Project, Settings
+from continualml.store import artifacts, outbox, pointers
+from continualml.store.engine import read, write
+from continualml.store.tables import outbox as messages
+from tests.api.conftest import graph
+
+pytestmark = [
+    pytest.mark.journey,
+    # Its own modules warn about its own modules.
+    pytest.mark.filterwarnings("ignore"),
+]
+GOING = threading.Event()
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
+    return Mirror(f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.sqlite'}")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.chdir(tmp_path)
+    said = Settings(data=tmp_path, mlflow_tracking_uri="http://127.0.0.1:1")
+    return Project(settings=said, models={"demo": demo.DEMO}, default="demo")
+
+
+def alias(engine: Engine, model: str, version: int) -> None:
+    body: Json = {"event": "alias", "model": model, "alias": "champion", "version": version}
+    with write(engine) as conn:
+        outbox.enqueue(conn, "mlflow", body)
+
+
+def version(engine: Engine, model: str, sha256: str) -> int:
+    with write(engine) as conn:
+        known = pointers.register(
+            conn, model, sha256, strategy="s", manifest={}, recorded_at="2026-11-24"
+        )
+        body = {"event": "version", "model": model, "version": known.version}
+        outbox.enqueue(conn, "mlflow", body)
+    return known.version
+
+
+def states(engine: Engine) -> list[str]:
+    with read(engine) as conn:
+        return list(conn.scalars(select(messages.c.state).order_by(messages.c.id)))
+
+
+def make_due(engine: Engine) -> None:
+    with write(engine) as conn:
+        conn.execute(update(messages).values(due_at=0.0))
+
+
+def deliver(project: Project, engine: Engine, mirror: Mirror) -> list[str]:
+    make_due(engine)
+    courier.deliver(project, engine, mirror, GOING)
+    return states(engine)
+
+
+def health(project: Project, engine: Engine) -> Json:
+    looked = Health(engine, Champions(engine, project.settings.artifacts, {}), project)
+    looked.look()
+    told: Json = looked.now["components"]["mlflow"]
+    return told
+
+
+def test_an_older_alias_that_waits_for_its_retry_never_ends_on_top(
+    project: Project, engine: Engine, mirror: Mirror
+) -> None:
+    directory = project.settings.artifacts
+    for slope in (1.0, 2.0):
+        version(engine, "ordered", artifacts.write(directory, graph(demo.DEMO, slope)))
+    assert deliver(project, engine, mirror) == ["delivered"] * 2
+    alias(engine, "ordered", 1)
+    with write(engine) as conn:
+        outbox.retry(conn, 3, "MLflow was down", 60.0)
+    alias(engine, "ordered", 2)
+
+    courier.deliver(project, engine, mirror, GOING)
+    assert states(engine)[2:] == ["waiting", "waiting"]  # the second waits behind the first
+    assert deliver(project, engine, mirror) == ["delivered"] * 4
+
+    there = MlflowClient().get_model_version_by_alias("ordered", "champion")
+    assert there.tags["continualml.version"] == "2"
+
+
+def test_a_message_whose_artifact_is_missing_is_parked_and_the_rest_goes_on(
+    project: Project, engine: Engine, mirror: Mirror
+) -> None:
+    directory = project.settings.artifacts
+    version(engine, "missing", "0" * 64)
+    alias(engine, "missing", 1)  # of a version that never comes
+    version(engine, "missing", artifacts.write(directory, graph(demo.DEMO, 1.0)))
+
+    for _ in range(6):
+        assert deliver(project, engine, mirror) == ["waiting"] * 3
+
+    assert deliver(project, engine, mirror) == ["refused", "refused", "delivered"]
+    with read(engine) as conn:
+        said = conn.scalars(select(messages.c.last_error).order_by(messages.c.id)).all()
+    assert "is missing in" in str(said[0])
+    told = health(project, engine)
+    assert told["status"] == "degraded"
+    assert told["because"] == f"2 messages were refused, lastly: {said[1]}"
+
+
+def test_what_is_no_graph_is_refused_at_once(
+    project: Project, engine: Engine, mirror: Mirror
+) -> None:
+    version(engine, "garbled", artifacts.write(project.settings.artifacts, b"no graph"))
+
+    assert deliver(project, engine, mirror) == ["refused"]
+
+    assert "version 1 is no graph" in health(project, engine)["because"]
+
+
+def test_while_mlflow_is_down_messages_wait_and_none_is_refused(
+    project: Project, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    before = mlflow.get_tracking_uri()
+    alias(engine, "demo", 1)
+    nobody = Mirror("http://127.0.0.1:1")
+    for _ in range(10):
+        assert deliver(project, engine, nobody) == ["waiting"]
+    mlflow.set_tracking_uri(before)
+    assert "waited" not in health(project, engine)["because"]  # only why it is tried again
+    with write(engine) as conn:
+        conn.execute(update(messages).values(recorded_at=messages.c.recorded_at - 400))
+    told = health(project, engine)
+    assert told["status"] == "degraded"
+    assert "the oldest message has waited for 40" in told["because"]
