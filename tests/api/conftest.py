@@ -178,7 +178,7 @@ def token(project: Project) -> Callable[..., str]:
     def token(*scopes: str) -> str:
         engine = open_store(project.settings.database_url)
         with write(engine) as conn:
-            _, secret = tokens.create(conn, "-".join(scopes), scopes)
+            _, secret = tokens.create(conn, f"test-{'-'.join(scopes)}", scopes)
         engine.dispose()
         return secret
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import Engine
 from starlette.routing import Route
 
 from continualml.app.api import main
@@ -32,6 +33,7 @@ NEEDED = {
     "/predictions/{observation_id}": "read",
     "/health": "read",
 }
+FIRST, SECOND = "first-0123456789-0123456789", "second-0123456789-0123456789"
 FILLED = {"model": "loan", "number": 1, "n": 1, "observation_id": "a"}
 
 
@@ -152,18 +154,83 @@ def test_it_refuses_to_start_with_an_unsafe_token_file(
 def test_a_configured_key_is_the_admin_token_and_its_predecessor_stops(project: Project) -> None:
     engine = open_store(project.settings.database_url)
     file = project.settings.admin_token
-    ensure_admin(engine, file, SecretStr("first-0123456789-0123456789"))
+    ensure_admin(engine, file, SecretStr(FIRST))
 
-    ensure_admin(engine, file, SecretStr("second-0123456789-0123456789"))
+    ensure_admin(engine, file, SecretStr(SECOND))
 
     assert not file.exists()
     with read(engine) as conn:
-        assert tokens.check(conn, "first-0123456789-0123456789") is None
-        found = tokens.check(conn, "second-0123456789-0123456789")
+        assert tokens.check(conn, FIRST) is None
+        found = tokens.check(conn, SECOND)
     assert found is not None
     assert found.allows("predict")
     with pytest.raises(InputError, match="at least 24 characters"):
         ensure_admin(engine, file, SecretStr("short"))
+    engine.dispose()
+
+
+def holds(engine: Engine, secret: str) -> bool:
+    with read(engine) as conn:
+        return tokens.check(conn, secret) is not None
+
+
+def test_a_token_whose_file_was_removed_stops_when_a_new_one_is_made(project: Project) -> None:
+    engine = open_store(project.settings.database_url)
+    file = project.settings.admin_token
+    ensure_admin(engine, file, None)
+    old = file.read_text("utf-8").strip()
+    with write(engine) as conn:
+        app = tokens.create(conn, "app", ("predict",))[1]
+    file.unlink()
+
+    ensure_admin(engine, file, None)
+
+    assert holds(engine, file.read_text("utf-8").strip())
+    assert not holds(engine, old)
+    assert holds(engine, app)  # what others made is theirs
+    engine.dispose()
+
+
+def test_a_configured_key_ends_the_files_token_and_ends_itself_when_it_is_removed(
+    project: Project,
+) -> None:
+    engine = open_store(project.settings.database_url)
+    file = project.settings.admin_token
+    ensure_admin(engine, file, None)
+    old = file.read_text("utf-8").strip()
+
+    ensure_admin(engine, file, SecretStr(FIRST))
+    assert (holds(engine, old), holds(engine, FIRST)) == (False, True)
+
+    ensure_admin(engine, file, None)
+    new = file.read_text("utf-8").strip()
+    assert (holds(engine, new), holds(engine, FIRST), new == old) == (True, False, False)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    with pytest.raises(InputError, match="API_KEY: expected a token that was not revoked"):
+        ensure_admin(engine, file, SecretStr(FIRST))
+    assert holds(engine, new)  # what was refused has changed nothing
+    engine.dispose()
+
+
+def test_the_key_may_be_what_the_file_holds(project: Project) -> None:
+    engine = open_store(project.settings.database_url)
+    file = project.settings.admin_token
+    ensure_admin(engine, file, None)
+    same = file.read_text("utf-8").strip()
+
+    ensure_admin(engine, file, SecretStr(same))
+    ensure_admin(engine, file, None)
+
+    assert holds(engine, same)
+    assert file.read_text("utf-8").strip() == same
+    engine.dispose()
+
+
+def test_a_token_made_by_hand_cannot_take_a_name_that_is_ours(project: Project) -> None:
+    engine = open_store(project.settings.database_url)
+    for name in tokens.OURS:
+        with pytest.raises(InputError, match="name: expected none of"), write(engine) as conn:
+            tokens.create(conn, name, ("read",))
     engine.dispose()
 
 

@@ -333,4 +333,5 @@ def _addresses(project: Project, console: Console) -> None:
         console.print(f"  http://127.0.0.1:{said.prefect_port}  the cycles, in Prefect")
     if importlib.util.find_spec("mlflow") and said.mlflow_tracking_uri is None:
         console.print(f"  http://127.0.0.1:{said.mlflow_port}  runs and versions, in MLflow")
-    console.print(f"The admin token is in {said.admin_token}; Ctrl-C ends all of it.")
+    token = "is API_KEY" if said.api_key is not None else f"is in {said.admin_token}"
+    console.print(f"The admin token {token}; Ctrl-C ends all of it.")

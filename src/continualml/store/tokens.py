@@ -12,6 +12,8 @@ from continualml.errors import InputError
 from continualml.store.tables import tokens
 
 SCOPES = ("predict", "label", "read", "admin")
+# Names of the tokens that a start makes, and ends when they are replaced.
+OURS = ("admin", "API_KEY")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +40,14 @@ def create(
     Raises
     ------
     InputError
-        If a scope is unknown or none is given.
+        If a scope is unknown or none is given, or the name is one of ours.
     """
+    if secret is None and name in OURS:
+        remedy = "this one ends when the server's own admin token is replaced"
+        raise InputError("name", expected=f"none of {list(OURS)}", got=name, remedy=remedy)
     if not scopes or set(scopes) - set(SCOPES):
         raise InputError("scopes", expected=f"one or more of {list(SCOPES)}", got=list(scopes))
-    secret = secret or f"ct_{secrets.token_urlsafe(32)}"
+    secret = secret or new_secret()
     values = {
         "id": secrets.token_hex(4),
         "name": name,
@@ -53,6 +58,11 @@ def create(
     conn.execute(insert(tokens).values(**values))
     row = conn.execute(select(tokens).where(tokens.c.id == values["id"])).one()
     return _token(row), secret
+
+
+def new_secret() -> str:
+    """Draw the secret of a new token."""
+    return f"ct_{secrets.token_urlsafe(32)}"
 
 
 def check(conn: Connection, secret: str) -> Token | None:

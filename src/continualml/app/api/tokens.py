@@ -93,7 +93,10 @@ def needs(scope: str) -> Callable[[Request], Awaitable[None]]:
 
 
 def ensure_admin(engine: Engine, path: Path, api_key: SecretStr | None) -> None:
-    """Make sure that there is an admin token: the configured one, or a new one in a file.
+    """Make sure that there is one admin token of ours: the configured one, or one in a file.
+
+    The one before, from the file or from ``API_KEY``, stops to work; so does the file's while a
+    key is configured. A file whose token was revoked gets a new one.
 
     Parameters
     ----------
@@ -110,17 +113,17 @@ def ensure_admin(engine: Engine, path: Path, api_key: SecretStr | None) -> None:
     if api_key is not None:
         secret = _long_enough(api_key.get_secret_value(), "API_KEY")
         with write(engine) as conn:
-            _only_configured(conn, secret)
+            _only(conn, "API_KEY", secret)
         return
     check_file(path)
     with write(engine) as conn:  # the write lock: of several processes one makes the file
-        if not path.exists():
-            _create_file(path, tokens.create(conn, "admin", ("admin",))[1])
-            logger.info("The admin token is in {}", path)
-            return
-        secret = _long_enough(path.read_text("utf-8").strip(), str(path))
-        if not any(t.hash == tokens.digest(secret) for t in tokens.listed(conn)):
-            tokens.create(conn, "admin", ("admin",), secret)  # the store is new, the file is not
+        there = path.read_text("utf-8").strip() if path.exists() else None
+        ended = {t.hash for t in tokens.listed(conn) if t.revoked_at is not None}
+        if there is None or tokens.digest(there) in ended:
+            there = tokens.new_secret()
+            _write_file(path, there)
+            logger.info("A new admin token is in {}", path)
+        _only(conn, "admin", _long_enough(there, str(path)))
 
 
 def check_file(path: Path) -> None:
@@ -144,19 +147,20 @@ def check_file(path: Path) -> None:
     _long_enough(path.read_text("utf-8").strip(), str(path))
 
 
-def _only_configured(conn: Connection, secret: str) -> None:
-    """Make the configured key the one of its name: a key that was replaced stops to work."""
+def _only(conn: Connection, name: str, secret: str) -> None:
+    """Make this the only admin token that we made: those that it replaces stop to work."""
     wanted = tokens.digest(secret)
-    listed = [t for t in tokens.listed(conn) if t.name == "API_KEY"]
+    listed = tokens.listed(conn)
     for old in listed:
-        if old.hash != wanted and old.revoked_at is None:
+        if old.name in tokens.OURS and old.hash != wanted and old.revoked_at is None:
             tokens.revoke(conn, old.id)
+            logger.info("The admin token {} ({}) is replaced, and revoked", old.id, old.name)
     known = next((t for t in listed if t.hash == wanted), None)
     if known is None:
-        tokens.create(conn, "API_KEY", ("admin",), secret)
+        tokens.create(conn, name, ("admin",), secret)
     elif known.revoked_at is not None:
         raise InputError(
-            "API_KEY",
+            name,
             expected="a token that was not revoked",
             got=f"the token {known.id}, revoked {known.revoked_at}",
             remedy="set another one",
@@ -174,10 +178,13 @@ def _long_enough(secret: str, where: str) -> str:
     return secret
 
 
-def _create_file(path: Path, secret: str) -> None:
+def _write_file(path: Path, secret: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(file, "w", encoding="utf-8") as out:
         out.write(f"{secret}\n")
         out.flush()
         os.fsync(out.fileno())
+    fresh.replace(path)
