@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic import ValidationError as PydanticError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from continualml import demo
 from continualml.errors import InputError
@@ -27,6 +29,7 @@ _KEY_REMEDY = (
     "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
 )
 _WELL_KNOWN = ("changeme", "password", "secret", "admin", "letmein", "example", "default", "test")
+_SECRET_KEY = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 _PART_OF_A_UNION = re.compile(r"Table$|^str$|^literal\[")
 _BUDGET = re.compile(r"1 per ([\d_]+) (row|day|week)s?")
 _DAYS = {"day": 1.0, "week": 7.0}
@@ -264,6 +267,24 @@ def environment(settings: Settings) -> dict[str, str]:
         if value is not None:
             written[f"CONTINUAL_{name.upper()}"] = str(value)
     return written
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """Write settings for people: secrets and the passwords inside URLs are hidden."""
+    told = settings.model_dump(mode="json")
+    for name in ("database_url", "mlflow_tracking_uri", "prefect_api_url"):
+        if told[name]:
+            told[name] = _without_password(told[name])
+    return told
+
+
+def _without_password(url: str) -> str:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:  # a directory, or a word such as "databricks"
+        return "***" if "@" in url else url
+    hidden = {key: "hidden" for key in parsed.query if _SECRET_KEY.search(key)}
+    return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def _read(path: Path) -> ConfigFile:

@@ -112,6 +112,24 @@ def test_doctor_finds_a_taken_port_and_loose_permissions(tmp_path: Path) -> None
     assert found["disk"]["ok"]
 
 
+def test_config_show_prints_no_password(tmp_path: Path) -> None:
+    env = {
+        "CONTINUAL_DATABASE_URL": "postgresql+psycopg://ml:hunter2@db/ml?sslpassword=hunter2",
+        "MLFLOW_TRACKING_URI": "https://ml:hunter2@tracking.example:5000/x",
+        "PREFECT_API_URL": "http://ml:hunter2@127.0.0.1:4200/api",
+        "API_KEY": "hunter2-hunter2-0123456789",
+    }
+    shown = continual("config", "show", cwd=tmp_path, env=env)
+    assert shown.returncode == 0, shown.stderr
+    assert "hunter2" not in shown.stdout + shown.stderr
+    told = json.loads(shown.stdout)
+    assert told["database_url"] == "postgresql+psycopg://ml:***@db/ml?sslpassword=hidden"
+    assert told["mlflow_tracking_uri"] == "https://ml:***@tracking.example:5000/x"
+    assert told["prefect_api_url"] == "http://ml:***@127.0.0.1:4200/api"
+    plain = json.loads(continual("config", "show", "--data", "d", cwd=tmp_path).stdout)
+    assert plain["database_url"] == "sqlite:///d/log.sqlite"
+
+
 def test_the_published_schema_knows_the_policy(tmp_path: Path) -> None:
     schema = json.loads(continual("config", "schema", cwd=tmp_path).stdout)
     assert "false_alarms" in schema["$defs"]["PolicyTable"]["properties"]

@@ -8,6 +8,7 @@ from loguru import logger
 from sqlalchemy import Engine
 
 from continualml import settings
+from continualml.app import logs
 from continualml.integrations.mlflow import Delivered, Delivery, Mirror, Refused, Retry
 from continualml.settings import Project
 from continualml.store import artifacts, outbox, pointers
@@ -23,6 +24,7 @@ _MOST_ATTEMPTS = 7
 
 def main() -> None:
     """Deliver until told to stop."""
+    logs.begin()
     stopped = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -4,6 +4,7 @@ import os
 import socket
 
 from continualml import settings
+from continualml.app import logs
 from continualml.integrations import prefect
 from continualml.loop.cycle import Loop
 from continualml.loop.training import Limits, Trainer
@@ -15,6 +16,7 @@ _BEAT = "scheduled-cycle"
 
 def continual_cycle() -> str:
     """Turn every model's loop once; a run that comes too late skips itself."""
+    logs.begin()  # each run is a process of its own
     project = settings.load()
     said = project.settings
     if prefect.is_stale(said.check_interval_seconds):
@@ -42,4 +44,5 @@ continual_cycle = prefect.flow_of(continual_cycle)
 
 
 if __name__ == "__main__":
+    logs.begin()
     prefect.serve(continual_cycle, period_s=settings.load().settings.check_interval_seconds)

@@ -11,6 +11,7 @@ from types import FrameType
 from loguru import logger
 
 from continualml import settings
+from continualml.app import logs
 from continualml.loop.cycle import Loop
 from continualml.loop.training import Limits, Trainer
 from continualml.settings import Project
@@ -25,6 +26,7 @@ _LONGEST_PAUSE_S = 60.0
 
 def main() -> None:
     """Turn until told to stop."""
+    logs.begin()
     stopped = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -39,7 +39,7 @@ def init(
 def show(config: Config = None, data: Data = None) -> None:
     """Show every setting as it holds now; secrets are hidden."""
     project = configuration.load(config, data=data)
-    typer.echo(project.settings.model_dump_json(indent=2))
+    typer.echo(json.dumps(configuration.shown(project.settings), indent=2))
 
 
 @app.command("check")

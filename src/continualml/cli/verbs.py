@@ -51,8 +51,10 @@ app.add_typer(configuring.app, name="config")
 
 def main() -> None:
     """Run the command; say errors of the user's in one sentence, without a traceback."""
+    from continualml.app import logs  # noqa: PLC0415  only when needed
     from continualml.store.engine import StoreUnavailableError  # noqa: PLC0415  only when needed
 
+    logs.begin()
     try:
         code = app(standalone_mode=False)
     except InputError as error:

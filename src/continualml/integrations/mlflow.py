@@ -5,6 +5,7 @@ back go on.
 """
 
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ _REQUIREMENTS = ["onnxruntime", "numpy"]
 _LONGEST = 240
 # With MLflow's own 120 s and 7 retries a silent server holds a message for a quarter of an hour.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+_USER = re.compile(r"//[^/@\s]+@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ def _parameters(known: Version) -> dict[str, str]:
 
 
 def _failed(error: Exception) -> Retry | Refused:
-    text = str(error)  # where it was asked stands at the beginning, what went wrong at the end
+    text = _USER.sub("//***@", str(error))  # it names the URL, which may hold a password
+    # Where it was asked stands at the beginning, what went wrong at the end
     short = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
     because = f"{type(error).__name__}: {short}"
     code = getattr(error, "error_code", None)

@@ -13,6 +13,7 @@ from loguru import logger
 from starlette.routing import Route
 
 from continualml import settings
+from continualml.app import logs
 from continualml.app.api import page, problems, reading
 from continualml.app.api.generate import Generate
 from continualml.app.api.labels import labels
@@ -106,6 +107,7 @@ async def health(request: Request, response: Response) -> Json:
 
 def from_environment() -> FastAPI:
     """Make the application from the configuration of this environment; each worker calls it."""
+    logs.begin()
     sys.setswitchinterval(_SWITCH_S)
     return create(settings.load())
 
