@@ -9,6 +9,15 @@ from continualml.errors import InputError
 Parameter = bool | int | float | str | None
 
 
+def number(text: str) -> float | None:
+    """Read a finite number; None when the text is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
     """One column of the schema; a missing value is allowed only where ``nullable``."""
@@ -194,6 +203,19 @@ class Model:
     def categorical(self) -> tuple[Feature, ...]:
         """Categorical features in the order of their columns."""
         return tuple(f for f in self.features if f.kind == "categorical")
+
+    def class_of(self, label: object) -> str | None:
+        """Find the class that a label names, as text or as a number; None when it is none.
+
+        1, 1.0, "1" and "1.0" name one class, however that is written: a table's reader turns
+        whole numbers into fractions as soon as one value is missing.
+        """
+        text = str(label).lower() if isinstance(label, bool) else str(label)
+        if text in self.classes:
+            return text
+        value = None if isinstance(label, bool) else number(text)
+        equal = [c for c in self.classes if value is not None and number(c) == value]
+        return equal[0] if len(equal) == 1 else None
 
     @property
     def width(self) -> int:

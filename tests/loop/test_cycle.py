@@ -1,20 +1,22 @@
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import Engine, delete
 
 from continualml import demo
 from continualml.errors import InputError
+from continualml.learning.table import Table
 from continualml.loop import begin, carry_out
 from continualml.loop.build import this_build
 from continualml.loop.cycle import Loop
 from continualml.loop.training import Limits, Trainer, TrainingError
-from continualml.model import Learner
-from continualml.records import Scored, TrainingFailed
+from continualml.model import Feature, Learner, Model
+from continualml.records import Rows, Scored, TrainingFailed
 from continualml.store import leases, ledger, log, pointers, windows
 from continualml.store.artifacts import ArtifactError
 from continualml.store.engine import read, write
@@ -97,6 +99,32 @@ def test_no_version_is_ever_scored_on_a_row_that_it_saw(home: Home) -> None:
                     assert not any(first <= ids[seq] <= last for seq in rows)
                     checked += 1
     assert checked > 10
+
+
+def test_files_that_differ_in_their_categories_alone_are_two_files(
+    engine: Engine, tmp_path: Path, trainer: Trainer
+) -> None:
+    towns = Model(
+        name="towns",
+        kind="classification",
+        target="y",
+        classes=("no", "yes"),
+        features=(Feature(name="town", kind="categorical"),),
+    )
+    loop = Loop(
+        engine=engine,
+        artifacts=tmp_path / "artifacts",
+        models={"towns": towns},
+        trainer=trainer,
+        holder="test",
+    )
+    for town in ("Bern", "Bonn"):
+        rows = Rows(numeric=np.empty((12, 0)), categorical=np.full((12, 1), town, dtype=object))
+        with pytest.raises(InputError, match="expected rows to learn from"):  # too few of them
+            begin.from_table(loop, "towns", Table(rows=rows, labels=("no", "yes") * 6))
+    with read(engine) as conn:
+        window = windows.joined(conn, towns, 0)
+    assert window.rows.categorical.ravel().tolist() == ["Bern"] * 12 + ["Bonn"] * 12
 
 
 def test_a_file_is_read_into_the_log_once(home: Home) -> None:

@@ -2,13 +2,12 @@
 
 import csv
 import gzip
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from continualml.errors import InputError
-from continualml.model import Feature, Model
+from continualml.model import Feature, Model, number
 from continualml.records import Rows
 from continualml.scoring import features
 
@@ -38,19 +37,8 @@ def read(path: Path, model: Model, *, limit: int | None = None) -> Table:
     for line, row in _lines(path, {model.target, *(f.name for f in model.features)}):
         if limit is not None and len(labels) >= limit:
             break
-        label = row[model.target].strip()
-        if model.classes and label not in model.classes:
-            raise InputError(
-                f"{path}:{line}, column {model.target}",
-                expected=f"one of {list(model.classes)}",
-                got=label,
-            )
-        if not model.classes and _number(label) is None:
-            raise InputError(
-                f"{path}:{line}, column {model.target}", expected="a number", got=label
-            )
+        labels.append(_label(path, line, model, row[model.target].strip()))
         instances.append({f.name: _value(path, line, f, row[f.name]) for f in model.features})
-        labels.append(label)
     return Table(rows=features.read(model, instances), labels=tuple(labels))
 
 
@@ -58,12 +46,12 @@ def infer(path: Path, target: str) -> tuple[tuple[Feature, ...], tuple[str, ...]
     """Infer the features, and the classes of the target (none: a regression).
 
     A column is numeric when every value that is there is a number; a target is a class when it is
-    text, or a number with few different whole values.
+    text, or a number with few different whole values, which are written as whole numbers.
 
     Raises
     ------
     InputError
-        If the target is no column, or a line has too few or too many values.
+        If the target is no column or has no value, or a line has too few or too many values.
     """
     seen: dict[str, list[str]] = {}
     for n, (_, row) in enumerate(_lines(path, {target})):
@@ -78,10 +66,22 @@ def infer(path: Path, target: str) -> tuple[tuple[Feature, ...], tuple[str, ...]
         for name, values in seen.items()
         if name != target
     )
-    truths = set(seen[target])
-    whole = all((v := _number(t)) is not None and v.is_integer() for t in truths)
-    classes = not _all_numbers(seen[target]) or (whole and len(truths) <= _MOST_CLASSES)
-    return found, tuple(sorted(truths)) if classes else ()
+    return found, _classes(path, target, seen[target])
+
+
+def _classes(path: Path, target: str, values: list[str]) -> tuple[str, ...]:
+    numbers = _all_numbers(values)
+    # "none" is missing among numbers, and as good a class as any among words.
+    missing = _MISSING if numbers else _MISSING - {"none"}
+    truths = {v for v in values if v.lower() not in missing}
+    if not truths:
+        raise InputError(f"{path}, column {target}", expected="a value", got="none in any row")
+    if not numbers:
+        return tuple(sorted(truths))
+    whole = {v for t in truths if (v := number(t)) is not None}
+    if not all(v.is_integer() for v in whole) or len(whole) > _MOST_CLASSES:
+        return ()
+    return tuple(str(int(v)) for v in sorted(whole))
 
 
 def _lines(path: Path, wanted: set[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -108,6 +108,17 @@ def _lines(path: Path, wanted: set[str]) -> Iterator[tuple[int, dict[str, str]]]
         raise InputError(str(path), expected="a CSV in UTF-8", got=str(error)) from None
 
 
+def _label(path: Path, line: int, model: Model, text: str) -> str:
+    label = model.class_of(text) if model.classes else text if number(text) is not None else None
+    if label is not None:
+        return label
+    where = f"{path}:{line}, column {model.target}"
+    if text.lower() in _MISSING:
+        raise InputError(where, expected="a value", got=text, remedy="leave rows without one out")
+    expected = f"one of {list(model.classes)}" if model.classes else "a number"
+    raise InputError(where, expected=expected, got=text)
+
+
 def _value(path: Path, line: int, f: Feature, text: str) -> object:
     text = text.strip()
     if text.lower() in _MISSING:
@@ -116,20 +127,12 @@ def _value(path: Path, line: int, f: Feature, text: str) -> object:
         return None
     if f.kind == "categorical":
         return text
-    number = _number(text)
-    if number is None:
+    value = number(text)
+    if value is None:
         raise InputError(f"{path}:{line}, column {f.name}", expected="a number", got=text)
-    return number
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    return value
 
 
 def _all_numbers(values: list[str]) -> bool:
     there = [v for v in values if v.lower() not in _MISSING]
-    return bool(there) and all(_number(v) is not None for v in there)
+    return bool(there) and all(number(v) is not None for v in there)

@@ -41,7 +41,9 @@ def from_table(loop: Loop, name: str, table: Table) -> LedgerEntry:
             )
     now = datetime.now(UTC).timestamp()
     numeric = table.rows.numeric.astype("<f8")
-    file = hashlib.sha256(numeric.tobytes() + "\n".join(table.labels).encode()).hexdigest()[:12]
+    texts_of = table.rows.categorical.tolist()
+    content = numeric.tobytes() + msgspec.json.encode((texts_of, table.labels))
+    file = hashlib.sha256(content).hexdigest()[:12]
     seen = [
         Observed(
             model=name,
@@ -52,7 +54,7 @@ def from_table(loop: Loop, name: str, table: Table) -> LedgerEntry:
             answer=None,
             recorded_at=now,
         )
-        for i, texts in enumerate(table.rows.categorical.tolist())
+        for i, texts in enumerate(texts_of)
     ]
     labels = [
         Labelled(observation_id=o.observation_id, label=float(t) if not model.classes else t)

@@ -194,15 +194,10 @@ def canonical(model: Model, label: object) -> tuple[str | None, str | None]:
             if math.isfinite(value):
                 return repr(value), None
         return None, f"expected a finite number, got {label!r}"
-    if isinstance(label, bool):
-        text = str(label).lower()
-    elif isinstance(label, str | int):
-        text = str(label)
-    else:
+    named = model.class_of(label) if isinstance(label, str | int | float) else None
+    if named is None:
         return None, f"expected one of {list(model.classes)}, got {label!r}"
-    if text not in model.classes:
-        return None, f"expected one of {list(model.classes)}, got {label!r}"
-    return text, None
+    return named, None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
