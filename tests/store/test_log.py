@@ -6,7 +6,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from continualml import demo
 from continualml.errors import InputError
@@ -151,6 +151,19 @@ def test_opening_a_store_again_changes_nothing(tmp_path: Path) -> None:
     again = open_store(url)
     assert _last(again) == 1
     again.dispose()
+
+
+def test_a_read_that_fails_midway_leaves_no_old_view_behind(engine: Engine) -> None:
+    observe(engine, "a", "b", "c")
+    with pytest.raises(ValueError, match="invalid literal") as kept, read(engine) as conn:
+        [int(r.observation_id) for r in conn.execute(select(tables.observations))]
+    another = open_store(engine.url.render_as_string(hide_password=False))
+    observe(engine, "d")
+    observe(another, "e")
+    observe(engine, "f")
+    another.dispose()
+    assert _last(engine) == 6
+    assert kept.traceback  # its frames held the statement that was not read to its end
 
 
 def test_another_kind_of_database_is_refused_by_name() -> None:

@@ -83,7 +83,13 @@ def open_store(url: str, *, migrate: bool = True) -> Engine:
 def read(engine: Engine) -> Iterator[Connection]:
     """Open one transaction that sees one state of the store."""
     with engine.connect() as conn, conn.begin():
-        yield conn
+        try:
+            yield conn
+        except Exception:
+            # In the pool a statement that was not read to its end would go on seeing this state,
+            # and SQLite lets nobody write from an old one.
+            conn.invalidate()
+            raise
 
 
 @contextmanager
