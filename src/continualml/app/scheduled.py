@@ -3,10 +3,12 @@
 import os
 import socket
 
+from loguru import logger
+
 from continualml import settings
-from continualml.app import logs
+from continualml.app import logs, turns
 from continualml.integrations import prefect
-from continualml.loop.cycle import Loop
+from continualml.loop.cycle import Loop, Run
 from continualml.loop.training import Limits, Trainer
 from continualml.store import leases
 from continualml.store.engine import open_store
@@ -24,7 +26,6 @@ def continual_cycle() -> str:
     engine = open_store(said.database_url)
     run = prefect.run_as_tasks(retries=said.task_retries, retry_delay_s=said.retry_delay_seconds)
     limits = Limits(seconds=said.train_timeout_seconds, memory_mb=said.train_memory_mb)
-    leases.beat(engine, _BEAT)
     with Trainer(limits) as trainer:
         loop = Loop(
             engine=engine,
@@ -34,9 +35,37 @@ def continual_cycle() -> str:
             holder=f"prefect@{socket.gethostname()}:{os.getpid()}",
             most_s=said.check_interval_seconds * 0.8,
         )
-        verdicts = [loop.turn(name, run) for name in project.models]
-    leases.beat(engine, _BEAT)
-    return "; ".join(f"{v.model}: {v.kind}: {v.because}" for v in verdicts)
+        return turn_all(loop, run)
+
+
+def turn_all(loop: Loop, run: Run) -> str:
+    """Turn every model's loop once, also behind one that fails; say each verdict.
+
+    Each turn that went well is a beat: a schedule whose every run fails does not count as alive.
+
+    Raises
+    ------
+    TurnsFailedError
+        At the end, naming the models whose turn failed.
+    """
+    said: list[str] = []
+    failed: list[str] = []
+    for name in loop.models:
+        try:
+            verdict = turns.turn(loop, name, run)
+        except Exception as error:  # noqa: BLE001  the edge of one model: the others are turned
+            logger.exception("scheduled: a turn of {} failed", name)
+            failed.append(f"{name}: {type(error).__name__}: {error}")
+        else:
+            leases.beat(loop.engine, _BEAT)
+            said.append(f"{name}: {verdict.kind}: {verdict.because}")
+    if failed:
+        raise TurnsFailedError("; ".join(failed))
+    return "; ".join(said)
+
+
+class TurnsFailedError(RuntimeError):
+    """Turns of some models failed; the scheduler shows its run as failed."""
 
 
 # Prefect imports this file in each run's process and looks the flow up by the function's name.

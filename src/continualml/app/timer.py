@@ -5,23 +5,25 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType
 
 from loguru import logger
 
 from continualml import settings
-from continualml.app import logs
+from continualml.app import logs, turns
 from continualml.loop.cycle import Loop
 from continualml.loop.training import Limits, Trainer
 from continualml.settings import Project
-from continualml.store import leases
+from continualml.store import failed_turns, leases
 from continualml.store.engine import StoreUnavailableError, open_store
 
 SCHEDULED = "scheduled-cycle"
 _LOOK_S = 0.2
 _SILENT_PERIODS = 3
 _LONGEST_PAUSE_S = 60.0
+_MOST_DOUBLINGS = 10
 
 
 def main() -> None:
@@ -55,34 +57,60 @@ def run(project: Project, stopped: threading.Event) -> None:
             trainer=trainer,
             holder=f"timer@{socket.gethostname()}:{os.getpid()}",
         )
-        began = time.monotonic()
-        last: dict[str, float] = dict.fromkeys(project.models, began)
-        failed = 0
+        began, failed = time.monotonic(), 0
+        watched = {name: _Watched(last=began) for name in project.models}
         logger.info("timer: watching {}", ", ".join(project.models))
-        while not stopped.wait(min(_LOOK_S * 2**failed, _LONGEST_PAUSE_S)):
+        while not stopped.wait(_pause_s(failed)):
             try:
-                silent = _silent(loop, said.check_interval_seconds, began)
-                for name in project.models:
-                    _look(loop, name, last, silent_s=silent, period_s=said.check_interval_seconds)
+                _look(loop, watched, said.check_interval_seconds, began)
                 failed = 0
             except StoreUnavailableError as error:
                 failed += 1
                 logger.warning("timer: the store cannot be written, waiting: {}", error)
             except Exception:  # noqa: BLE001  the edge of this process: it goes on, and says so
                 failed += 1
-                logger.exception("timer: a turn failed")
+                logger.exception("timer: a look failed")
 
 
-def _look(
-    loop: Loop, name: str, last: dict[str, float], *, silent_s: float, period_s: float
-) -> None:
+@dataclass(slots=True)
+class _Watched:
+    """When a model was last turned here, how often it failed since, and when it is due again."""
+
+    last: float
+    failed: int = 0
+    due: float = 0.0
+
+
+def _pause_s(failed: int) -> float:
+    return min(_LOOK_S * 2.0 ** min(failed, _MOST_DOUBLINGS), _LONGEST_PAUSE_S)
+
+
+def _look(loop: Loop, watched: dict[str, _Watched], period_s: float, began: float) -> None:
+    """Look at every model that is due; one that fails is left alone for longer each time."""
+    silent_s = _silent(loop, period_s, began)
+    for name, one in watched.items():
+        if time.monotonic() < one.due:
+            continue
+        try:
+            _look_at(loop, name, one, silent_s=silent_s, period_s=period_s)
+            one.failed = 0
+        except StoreUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001  the edge of one model: the others are turned
+            one.failed += 1
+            one.due = time.monotonic() + _pause_s(one.failed)
+            logger.exception("timer: {} failed, again in {:g} s", name, _pause_s(one.failed))
+            failed_turns.note(loop.engine, name, error)
+
+
+def _look_at(loop: Loop, name: str, one: _Watched, *, silent_s: float, period_s: float) -> None:
     waiting = loop.waiting(name)
-    overdue = silent_s > _SILENT_PERIODS * period_s and time.monotonic() - last[name] > period_s
-    if waiting >= (loop.block(name) or 1) or overdue:
+    overdue = silent_s > _SILENT_PERIODS * period_s and time.monotonic() - one.last > period_s
+    if one.failed or overdue or waiting >= (loop.block(name) or 1):
         if overdue:
             logger.info("timer: no scheduled cycle for {:.0f} s, turning {} here", silent_s, name)
-        loop.turn(name)
-        last[name] = time.monotonic()
+        turns.turn(loop, name)
+        one.last = time.monotonic()
 
 
 def _silent(loop: Loop, period_s: float, began: float) -> float:

@@ -24,10 +24,12 @@ def cycle(
     config: Config = None, data: Data = None, model: ModelName = None, as_json: AsJson = False
 ) -> None:
     """Turn the loop once by hand and say the verdict."""
+    from continualml.app import turns  # noqa: PLC0415  only for this verb
+
     project = configuration.load(config, data=data)
     names = [model_named(project, model)] if model else list(project.models)
     with _loop(project) as loop:
-        verdicts = [loop.turn(name) for name in names]
+        verdicts = [turns.turn(loop, name) for name in names]
     told = [
         {"model": v.model, "kind": v.kind, "because": v.because, "rows": v.rows} for v in verdicts
     ]

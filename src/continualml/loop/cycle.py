@@ -54,13 +54,17 @@ def plainly(_name: str, step: Callable[[], T], /) -> T:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a turn came to: the last decision's kind and reason, and how many rows it read."""
+    """What a turn came to: the last decision's kind and reason, and how many rows it read.
+
+    ``turned`` is False where another process holds the model's lease.
+    """
 
     model: str
     kind: str
     because: str
     rows: int = 0
     entries: tuple[LedgerEntry, ...] = ()
+    turned: bool = True
 
 
 @dataclass(slots=True)
@@ -113,7 +117,8 @@ class Loop:
         model = self._model(name)
         with self._lease(name) as held:
             if not held:
-                return Verdict(model=name, kind="keep", because="another turn is under way")
+                because = "another turn is under way"
+                return Verdict(model=name, kind="keep", because=because, turned=False)
             try:
                 return self._turn(model, run)
             except carry_out.OvertakenError as error:

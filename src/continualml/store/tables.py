@@ -138,6 +138,14 @@ leases = Table(
     Column("expires_at", Float, nullable=False),
 )
 
+failed_turns = Table(
+    "failed_turns",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("because", Text, nullable=False),
+    Column("recorded_at", Float, nullable=False),
+)
+
 outbox = Table(
     "outbox",
     metadata,

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from continualml.app.api.champion import Champions
 from continualml.records import Json
 from continualml.settings import Project
-from continualml.store import leases, log, outbox, snapshots
+from continualml.store import failed_turns, leases, log, outbox, snapshots
 from continualml.store.engine import StoreUnavailableError, read
 
 Status = Literal["ok", "degraded", "down"]
@@ -68,7 +68,7 @@ class Health:
         return told
 
     def _loop(self, conn: Connection) -> Json:
-        """Say how old the last scheduled turn is, and what each model's loop has read."""
+        """Say how old the last scheduled turn is, what each loop has read, and which failed."""
         beat = leases.last_beat(self._engine, _SCHEDULED)
         age_s = None if beat is None else datetime.now(UTC).timestamp() - beat
         silent = age_s is None or age_s > _PERIODS * self._project.settings.check_interval_seconds
@@ -76,11 +76,13 @@ class Health:
         for name in self._project.models:
             if there := snapshots.get(conn, name):
                 read_to[name] = msgspec.json.decode(there[1])["report"]["read"]
-        status: Status = "degraded" if silent else "ok"
-        told: Json = {"status": status, "read": read_to, "scheduled_turn_age_s": age_s}
+        failed = failed_turns.listed(conn)
+        faults = [f"the last turn of {name} failed: {why}" for name, why in failed.items()]
         if silent:
-            told["because"] = "no scheduled cycle for three periods; the timer turns the loop"
-        return told
+            faults.append("no scheduled cycle for three periods; the timer turns the loop")
+        status: Status = "degraded" if faults else "ok"
+        told: Json = {"status": status, "read": read_to, "scheduled_turn_age_s": age_s}
+        return {**told, **({"because": "; ".join(faults)} if faults else {})}
 
     def _mirror(self, conn: Connection) -> Json:
         """Say how many messages wait or were refused, and why; without an MLflow they may wait."""

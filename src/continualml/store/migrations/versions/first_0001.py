@@ -10,6 +10,13 @@ down_revision = None
 def upgrade() -> None:
     """Make every table, and begin to count at 1."""
     op.create_table(
+        "failed_turns",
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("because", sa.Text(), nullable=False),
+        sa.Column("recorded_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("model", name=op.f("pk_failed_turns")),
+    )
+    op.create_table(
         "labels",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
