@@ -67,8 +67,7 @@ def row(observation_id: str) -> Observed:
 
 
 @pytest.mark.journey
-def test_kill_9_at_any_instant_loses_and_doubles_nothing_acknowledged(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'log.sqlite'}"
+def test_kill_9_at_any_instant_loses_and_doubles_nothing_acknowledged(url: str) -> None:
     open_store(url).dispose()
     rng, said = np.random.default_rng(7), list[str]()
     for round_ in range(KILLS):

@@ -143,8 +143,7 @@ def test_migrated_tables_are_the_tables(engine: Engine) -> None:
         assert compare_metadata(context, tables.metadata) == []
 
 
-def test_opening_a_store_again_changes_nothing(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'log.sqlite'}"
+def test_opening_a_store_again_changes_nothing(url: str) -> None:
     first = open_store(url)
     observe(first, "a")
     first.dispose()

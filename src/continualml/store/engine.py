@@ -39,6 +39,8 @@ _TAKE = (
     .values(next=sequence.c.next + bindparam("n"))
     .returning(sequence.c.next)
 )
+# SQLSTATE's classes of a lost connection, of full disks and memory, of a server that is stopped.
+_AWAY = ("08", "53", "57")
 _FULL = ("full", "disk i/o", "readonly", "unable to open", "locked")
 
 
@@ -52,12 +54,12 @@ def open_store(url: str, *, migrate: bool = True) -> Engine:
     Parameters
     ----------
     url
-        ``sqlite:///path`` or ``postgresql+psycopg://…``.
+        ``sqlite:///path`` or ``postgresql://…``, which psycopg speaks.
 
     Raises
     ------
     InputError
-        If the URL names another kind of database.
+        If the URL names another kind of database, or its driver is not installed.
     StoreUnavailableError
         If it cannot be opened.
     """
@@ -67,7 +69,16 @@ def open_store(url: str, *, migrate: bool = True) -> Engine:
         raise InputError("database_url", expected="sqlite or postgresql", got=kind)
     if kind == "sqlite" and parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, pool_pre_ping=kind == "postgresql")
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    try:
+        # An error's text goes into logs: what a statement was about to write does not belong there.
+        engine = create_engine(parsed, pool_pre_ping=kind == "postgresql", hide_parameters=True)
+    except ModuleNotFoundError as error:
+        remedy = "install the extra postgresql" if kind == "postgresql" else None
+        raise InputError(
+            "database_url", expected="a driver that is installed", got=error.name, remedy=remedy
+        ) from None
     if kind == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -81,8 +92,15 @@ def open_store(url: str, *, migrate: bool = True) -> Engine:
 
 @contextmanager
 def read(engine: Engine) -> Iterator[Connection]:
-    """Open one transaction that sees one state of the store."""
-    with engine.connect() as conn, conn.begin():
+    """Open one transaction that sees one state of the store.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the database is gone.
+    """
+    level = {"isolation_level": "REPEATABLE READ"} if _is_postgresql(engine) else {}
+    with _told(), engine.connect().execution_options(**level) as conn, conn.begin():
         try:
             yield conn
         except Exception:
@@ -101,15 +119,34 @@ def write(engine: Engine) -> Iterator[Connection]:
     StoreUnavailableError
         If the disk is full or the database locked or gone; nothing is written then.
     """
+    with _told(), engine.connect().execution_options(writes=True) as conn, conn.begin():
+        if _is_postgresql(engine):
+            conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        yield conn
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say of an error of the database whether trying again may heal it."""
     try:
-        with engine.connect().execution_options(writes=True) as conn, conn.begin():
-            if engine.dialect.name == "postgresql":
-                conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-            yield conn
+        yield
     except DBAPIError as error:
-        if error.connection_invalidated or _passes(error.orig):
+        if error.connection_invalidated or _heals(error):
             raise StoreUnavailableError(str(error.orig)) from error
         raise
+
+
+def _heals(error: DBAPIError) -> bool:
+    raised = error.orig
+    if not hasattr(raised, "sqlstate"):
+        return _passes(raised)
+    # psycopg's; without a state the server was not reached
+    state: str | None = raised.sqlstate
+    return isinstance(error, OperationalError) and (not state or state[:2] in _AWAY)
+
+
+def _is_postgresql(engine: Engine) -> bool:
+    return engine.dialect.name == "postgresql"
 
 
 def take_numbers(conn: Connection, n: int) -> int:

@@ -1,6 +1,7 @@
 """The tables, one schema for every database; ``seq`` orders what the loop reads."""
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -21,25 +22,28 @@ metadata = MetaData(
     }
 )
 
+# A number of the log; SQLite's own integers are as wide, and only they may name its rows.
+Number = BigInteger().with_variant(Integer, "sqlite")
+
 # The next free number; taken inside the transaction that writes the rows.
 sequence = Table(
     "sequence",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("next", Integer, nullable=False),
+    Column("next", Number, nullable=False),
 )
 
 # What a version answered stands beside the features that it answered for: one row, one commit.
 observations = Table(
     "observations",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Number, primary_key=True, autoincrement=False),
     Column("model", Text, nullable=False),
     Column("observation_id", Text, nullable=False),
     Column("numeric", LargeBinary, nullable=False),
     Column("categorical", Text),
     Column("version", Integer),
-    Column("revision", Integer),
+    Column("revision", Number),
     Column("answer", LargeBinary),
     Column("recorded_at", Float, nullable=False),
     UniqueConstraint("model", "observation_id"),
@@ -49,7 +53,7 @@ observations = Table(
 labels = Table(
     "labels",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Number, primary_key=True, autoincrement=False),
     Column("model", Text, nullable=False),
     Column("observation_id", Text, nullable=False),
     Column("revision", Integer, nullable=False),
@@ -64,7 +68,7 @@ labels = Table(
 outcomes = Table(
     "outcomes",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Number, primary_key=True, autoincrement=False),
     Column("model", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
@@ -75,10 +79,10 @@ outcomes = Table(
 ledger = Table(
     "ledger",
     metadata,
-    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("n", Number, primary_key=True, autoincrement=False),
     Column("model", Text, nullable=False),
     Column("kind", Text, nullable=False),
-    Column("seq", Integer, nullable=False),
+    Column("seq", Number, nullable=False),
     Column("version", Integer),
     Column("because", Text, nullable=False),
     Column("basis", Text, nullable=False),
@@ -105,8 +109,8 @@ pointers = Table(
     Column("model", Text, primary_key=True),
     Column("alias", Text, primary_key=True),
     Column("version", Integer, nullable=False),
-    Column("decided_by", Integer, nullable=False),
-    Column("revision", Integer),
+    Column("decided_by", Number, nullable=False),
+    Column("revision", Number),
     Column("weights", Text),
 )
 
@@ -115,7 +119,7 @@ revisions = Table(
     "revisions",
     metadata,
     Column("model", Text, primary_key=True),
-    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("revision", Number, primary_key=True, autoincrement=False),
     Column("version", Integer, nullable=False),
     Column("weights", Text, nullable=False),
 )
@@ -125,7 +129,7 @@ snapshots = Table(
     "snapshots",
     metadata,
     Column("model", Text, primary_key=True),
-    Column("seq", Integer, nullable=False),
+    Column("seq", Number, nullable=False),
     Column("body", LargeBinary, nullable=False),
 )
 
@@ -149,7 +153,7 @@ failed_turns = Table(
 outbox = Table(
     "outbox",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("destination", Text, nullable=False),
     Column("body", Text, nullable=False),
     Column("state", Text, nullable=False),

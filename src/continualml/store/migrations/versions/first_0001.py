@@ -6,6 +6,8 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     """Make every table, and begin to count at 1."""
@@ -18,7 +20,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "labels",
-        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("seq", NUMBER, autoincrement=False, nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("observation_id", sa.Text(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
@@ -50,10 +52,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "ledger",
-        sa.Column("n", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("n", NUMBER, autoincrement=False, nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("seq", NUMBER, nullable=False),
         sa.Column("version", sa.Integer(), nullable=True),
         sa.Column("because", sa.Text(), nullable=False),
         sa.Column("basis", sa.Text(), nullable=False),
@@ -65,13 +67,13 @@ def upgrade() -> None:
     op.create_index(op.f("ix_ledger_model_n"), "ledger", ["model", "n"], unique=False)
     op.create_table(
         "observations",
-        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("seq", NUMBER, autoincrement=False, nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("observation_id", sa.Text(), nullable=False),
         sa.Column("numeric", sa.LargeBinary(), nullable=False),
         sa.Column("categorical", sa.Text(), nullable=True),
         sa.Column("version", sa.Integer(), nullable=True),
-        sa.Column("revision", sa.Integer(), nullable=True),
+        sa.Column("revision", NUMBER, nullable=True),
         sa.Column("answer", sa.LargeBinary(), nullable=True),
         sa.Column("recorded_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_observations")),
@@ -81,7 +83,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "outbox",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
         sa.Column("destination", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
@@ -99,7 +101,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "outcomes",
-        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("seq", NUMBER, autoincrement=False, nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
@@ -112,15 +114,15 @@ def upgrade() -> None:
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("alias", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("decided_by", sa.Integer(), nullable=False),
-        sa.Column("revision", sa.Integer(), nullable=True),
+        sa.Column("decided_by", NUMBER, nullable=False),
+        sa.Column("revision", NUMBER, nullable=True),
         sa.Column("weights", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("model", "alias", name=op.f("pk_pointers")),
     )
     op.create_table(
         "revisions",
         sa.Column("model", sa.Text(), nullable=False),
-        sa.Column("revision", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("revision", NUMBER, autoincrement=False, nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("weights", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("model", "revision", name=op.f("pk_revisions")),
@@ -128,13 +130,13 @@ def upgrade() -> None:
     op.create_table(
         "sequence",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("next", sa.Integer(), nullable=False),
+        sa.Column("next", NUMBER, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sequence")),
     )
     op.create_table(
         "snapshots",
         sa.Column("model", sa.Text(), nullable=False),
-        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("seq", NUMBER, nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("model", name=op.f("pk_snapshots")),
     )
