@@ -71,7 +71,7 @@ def test_a_blend_answers_with_the_weights_that_it_has(turned: Home) -> None:
     blend = state.heads[decide.BLEND]
     order(turned, blend.version)
     with read(turned.engine) as conn:
-        pointer = pointers.champion(conn, "demo")
+        pointer = pointers.pointer(conn, "demo", "champion")
     assert pointer is not None
     assert pointer.version == blend.version
     assert len(pointer.weights) == len(blend.members)

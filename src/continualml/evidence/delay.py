@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continualml.errors import InputError
-from continualml.evidence import loss
+from continualml.evidence import growth, loss
 from continualml.evidence.usual_delay import DelayReference, check_events
 
 _STANDARD_ERRORS = 3.0
@@ -241,7 +241,8 @@ def _bet(
     first[0] = state.first if state.rows else first[0]
     means, said, at = sums[:full] / block, list[Overdue](), 0
     while at < full:
-        path = loss.bet(alarm, evidence, means[at:], first[at:full])
+        (grown,) = growth.grown([loss.bets(alarm, evidence, means[at:])])
+        path = loss.path(evidence, grown, first[at:full])
         high = np.flatnonzero(path.wealth.max(axis=1) >= alarm.threshold).tolist()
         reached = [i for i in high if path.at(i).value >= alarm.threshold][:1]
         evidence = path.at(reached[0] if reached else -1)

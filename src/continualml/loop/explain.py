@@ -98,7 +98,7 @@ def _policy(entry: LedgerEntry | None) -> Json | None:
 
 
 def _now(conn: Connection, directory: Path, model: Model, row: log.Observed) -> Json | None:
-    champion = pointers.champion(conn, model.name)
+    champion = pointers.pointer(conn, model.name, "champion")
     if champion is None:
         return None
     known = pointers.version(conn, model.name, champion.version)

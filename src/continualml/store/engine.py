@@ -141,7 +141,7 @@ def _heals(error: DBAPIError) -> bool:
     if not hasattr(raised, "sqlstate"):
         return _passes(raised)
     # psycopg's; without a state the server was not reached
-    state: str | None = raised.sqlstate
+    state: str | None = getattr(raised, "sqlstate", None)
     return isinstance(error, OperationalError) and (not state or state[:2] in _AWAY)
 
 
