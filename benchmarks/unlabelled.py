@@ -1,9 +1,9 @@
 """Performance without labels beside the labelled mean: made streams, and Electricity."""
 
+import argparse
 import csv
 import gzip
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ from continualml.evidence.unlabelled import estimate
 Floats = NDArray[np.float64]
 QUESTION = CalibrationQuestion(edges=doubt_edges(2), block=24, measures=2)
 DAYS = replace(QUESTION, block=48)
-LABELLED, STREAMS = 3_000, 400
+LABELLED = 3_000
 FILE = Path(__file__).parents[1] / "examples" / "electricity" / "electricity.csv.gz"
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "unlabelled.png"
 
@@ -47,6 +47,11 @@ class Compared:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--streams", type=int, default=400, help="made streams of each kind")
+    parser.add_argument("--plot", action="store_true")
+    parser.add_argument("--picture", type=Path, default=PICTURE)
+    asked = parser.parse_args()
     rng = np.random.default_rng(0)
     for name, rho, before, after, flip, waiting in (
         ("stationary, 48 waiting", 0.0, 1.5, 1.5, 0.0, 48),
@@ -58,7 +63,7 @@ def main() -> None:
         ("concept change without labels, 480 waiting", 0.0, 1.5, 1.5, 0.3, 480),
     ):
         found = []
-        for _ in range(STREAMS):
+        for _ in range(asked.streams):
             a, x = _answered(rng, LABELLED, rho=rho, spread=before)
             b, y = _answered(rng, waiting, rho=rho, spread=after, flip=flip)
             found.append(_compare(np.concatenate((a, b)), np.concatenate((x, y)), LABELLED))
@@ -67,8 +72,8 @@ def main() -> None:
     for delay in (48, 480):
         found = list(_walk(answer, loss, delay))
         print(json.dumps({"stream": f"Electricity, delay {delay}", **_figures(found)}))
-        if delay == 480 and "--plot" in sys.argv:
-            _plot(found, delay)
+        if delay == 480 and asked.plot:
+            _plot(found, delay, asked.picture)
     print(json.dumps({"fold_us_per_row": _cost(answer, loss)}))
 
 
@@ -181,7 +186,7 @@ def _cost(answer: Floats, loss: Floats) -> float:
     return round((time.perf_counter() - began) / 40_000 * 1e6, 2)
 
 
-def _plot(found: list[Compared], delay: int) -> None:
+def _plot(found: list[Compared], delay: int, picture: Path) -> None:
     import matplotlib as mpl  # noqa: PLC0415  only for the picture
 
     mpl.use("Agg")
@@ -198,7 +203,7 @@ def _plot(found: list[Compared], delay: int) -> None:
     axes.legend(fontsize=8, ncols=2)
     axes.set_title("Electricity, labels 480 rows (ten days) late, the first model for ever", size=9)
     figure.tight_layout()
-    figure.savefig(PICTURE)
+    figure.savefig(picture)
 
 
 if __name__ == "__main__":
