@@ -23,3 +23,11 @@ class InputError(ValueError):
         self.remedy = remedy
         tail = f"; {remedy}" if remedy else ""
         super().__init__(f"{where}: expected {expected}, got {got!r} ({type(got).__name__}){tail}")
+
+
+class AlreadyRunningError(RuntimeError):
+    """A tree runs on this data directory; ``pid`` is its first process. Stop that one first."""
+
+    def __init__(self, data: str, pid: int | None) -> None:
+        self.pid = pid
+        super().__init__(f"already running here, pid {pid}; its data directory is {data}")

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +20,15 @@ import psutil
 from rich.console import Console
 
 from continualml import settings
+from continualml.app import tree
 from continualml.settings import Project
 
 _LOOK_S = 0.25
 _PORTS_TRIED = 50
 _LONGEST_PAUSE_S = 30.0
-_TERM_S = 5.0
 _STEADY_S = 2.0
-_SUBREAPER = 36
+_DEATH_SIGNAL, _SUBREAPER = 1, 36  # numbers of prctl
+_LIBC = ctypes.CDLL(None)
 
 _LEAN = {
     "DO_NOT_TRACK": "1",
@@ -75,15 +77,27 @@ class _Running:
     log: IO[bytes] | None = field(default=None)
 
 
-def run(project: Project, *, stream: tuple[str, ...] | None = None) -> int:
-    """Run the embedded default until Ctrl-C; ``stream`` is the command of a replay, if one runs."""
+def run(project: Project, *, lock: int, stream: tuple[str, ...] | None = None) -> int:
+    """Run the embedded default until Ctrl-C.
+
+    Parameters
+    ----------
+    lock
+        Descriptor of ``tree.hold``.
+    stream
+        Command of a replay, if one runs.
+    """
     console = Console(highlight=False)
     project, said = _free_ports(project)
     for line in said:
         console.print(line)
     environment = {**os.environ, **_LEAN, **_environment(project)}
     watch = Watch(
-        components(project, stream), environment, project.settings.data / "logs", console.print
+        components(project, stream),
+        environment,
+        project.settings.data / "logs",
+        console.print,
+        lock=lock,
     )
     return watch.run(lambda: _addresses(project, console))
 
@@ -146,6 +160,8 @@ class Watch:
     ----------
     say
         Prints one line for people.
+    lock
+        Descriptor that holds the data directory, until the last process is gone.
     """
 
     def __init__(
@@ -154,20 +170,26 @@ class Watch:
         environment: Mapping[str, str],
         logs: Path,
         say: Callable[[str], None],
+        *,
+        lock: int | None = None,
     ) -> None:
         self._running = [_Running(component=c) for c in components]
-        self._environment = dict(environment)
+        self._mark = uuid.uuid4().hex
+        self._environment = {**environment, tree.MARK: self._mark}
         self._logs = logs
-        self._say = say
+        self._print = say
+        self._lock = lock
         self._stopped = False
         self._began = time.monotonic()
 
     def run(self, when_healthy: Callable[[], None]) -> int:
-        """Watch until SIGINT or SIGTERM; then leave no process behind."""
-        ctypes.CDLL(None).prctl(_SUBREAPER, 1)  # orphans come to us, so that none is left
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
+        """Watch until SIGINT, SIGTERM or SIGHUP; then leave no process behind."""
+        _LIBC.prctl(_SUBREAPER, 1)  # orphans come to us, so that none is left
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+                signal.signal(number, self._stop)
         self._logs.mkdir(parents=True, exist_ok=True)
+        keeper = self._start_keeper()
         told = False
         try:
             while not self._stopped:
@@ -179,7 +201,23 @@ class Watch:
                 time.sleep(_LOOK_S)
         finally:
             self._end()
+            keeper.communicate()
         return 0
+
+    def _say(self, line: str) -> None:
+        try:
+            self._print(line)
+        except OSError:  # the terminal was closed: nobody reads it, and all must be ended
+            self._print = _to_nobody
+
+    def _start_keeper(self) -> subprocess.Popen[bytes]:
+        """Start the process that ends the tree if this one is killed."""
+        return subprocess.Popen(  # noqa: S603  our own module, no shell
+            (sys.executable, "-m", "continualml.app.keeper", self._mark),
+            stdin=subprocess.PIPE,
+            pass_fds=() if self._lock is None else (self._lock,),
+            start_new_session=True,
+        )
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopped = True
@@ -213,6 +251,7 @@ class Watch:
             stderr=subprocess.STDOUT,
             env=self._environment,
             start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509  there are no threads here
         )
         one.started, one.healthy = time.monotonic(), False
 
@@ -246,15 +285,13 @@ class Watch:
         self._say("stopping")
         me = psutil.Process()
         everybody = me.children(recursive=True)
-        for process in everybody:
-            _signal(process, signal.SIGTERM)
-        psutil.wait_procs(everybody, timeout=_TERM_S)
+        tree.tell(everybody, signal.SIGTERM)
+        psutil.wait_procs(everybody, timeout=tree.TERM_S)
         for _ in range(10):
             left = [p for p in me.children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
             if not left:
                 break
-            for process in left:
-                _signal(process, signal.SIGKILL)
+            tree.tell(left, signal.SIGKILL)
             psutil.wait_procs(left, timeout=0.3)
         for one in self._running:
             if one.process is not None:
@@ -272,11 +309,13 @@ def _end_group(leader: int) -> None:
         return  # it left nobody
 
 
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return  # it ended by itself
+def _end_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent dies: with it and its keeper, all would stay."""
+    _LIBC.prctl(_DEATH_SIGNAL, signal.SIGTERM)
+
+
+def _to_nobody(_line: str) -> None:
+    """Print nothing."""
 
 
 def _environment(project: Project) -> dict[str, str]:

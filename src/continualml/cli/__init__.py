@@ -5,6 +5,7 @@ from continualml.cli.exits import (
     FAILED,
     INTERRUPTED,
     OK,
+    RUNNING,
     UNREACHABLE,
     USAGE,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "FAILED",
     "INTERRUPTED",
     "OK",
+    "RUNNING",
     "UNREACHABLE",
     "USAGE",
     "app",

@@ -25,17 +25,19 @@ def up(
     speed: Annotated[float, typer.Option(help="Rows a second, at most.")] = 150.0,
 ) -> None:
     """Run everything as one process tree until Ctrl-C."""
-    from continualml.app import up as tree  # noqa: PLC0415  only for this verb
+    from continualml.app import tree  # noqa: PLC0415  only for this verb
+    from continualml.app import up as everything  # noqa: PLC0415  only for this verb
 
     project = configuration.load(config, data=data, port=port)
     stream = None
-    if replay is not None:
-        turning.train_if_new(project, replay, first)
-        stream = (
-            *(sys.executable, "-m", "continualml", "replay-stream", str(replay.absolute())),
-            *("--start", str(first), "--speed", str(speed)),
-        )
-    raise typer.Exit(tree.run(project, stream=stream))
+    with tree.hold(project.settings.data) as lock:
+        if replay is not None:
+            turning.train_if_new(project, replay, first)
+            stream = (
+                *(sys.executable, "-m", "continualml", "replay-stream", str(replay.absolute())),
+                *("--start", str(first), "--speed", str(speed)),
+            )
+        raise typer.Exit(everything.run(project, lock=lock, stream=stream))
 
 
 def serve(

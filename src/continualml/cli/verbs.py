@@ -16,9 +16,9 @@ from continualml.cli import (
     trying,
     turning,
 )
-from continualml.cli.exits import CONFIGURATION, INTERRUPTED, OK, UNREACHABLE
+from continualml.cli.exits import CONFIGURATION, INTERRUPTED, OK, RUNNING, UNREACHABLE
 from continualml.cli.printing import say_error
-from continualml.errors import InputError
+from continualml.errors import AlreadyRunningError, InputError
 
 app = typer.Typer(
     name="continual",
@@ -63,6 +63,9 @@ def main() -> None:
     except StoreUnavailableError as error:
         say_error(f"the store cannot be opened: {error}")
         code = UNREACHABLE
+    except AlreadyRunningError as error:
+        say_error(str(error))
+        code = RUNNING
     except (KeyboardInterrupt, typer.Abort):
         say_error("stopped")
         code = INTERRUPTED
