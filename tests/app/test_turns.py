@@ -17,6 +17,7 @@ from continualml.app import timer, turns
 from continualml.app.api.champion import Champions
 from continualml.app.api.health import Health
 from continualml.app.scheduled import TurnsFailedError, turn_all
+from continualml.errors import InputError
 from continualml.loop import begin
 from continualml.loop.cycle import Loop, plainly
 from continualml.loop.training import Trainer
@@ -103,12 +104,12 @@ def _of_broken(table: Table) -> Update:
 
 
 def test_a_failed_turn_stays_visible_until_one_goes_well(pair: Pair) -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(InputError):
         turns.turn(pair.loop, "broken")
 
     said = pair.loop_health()
     assert said["status"] == "degraded"
-    assert "the last turn of broken failed: KeyError" in said["because"]
+    assert "the last turn of broken failed: InputError" in said["because"]
 
     assert leases.acquire(pair.engine, "cycle:broken", "somebody else", 60)
     turns.turn(pair.loop, "broken")  # not turned: another holds the lease
@@ -124,11 +125,11 @@ def test_a_schedule_turns_the_others_and_counts_as_alive_only_by_what_went_well(
     pair: Pair,
 ) -> None:
     only = replace(pair.loop, models={"broken": pair.project.models["broken"]})
-    with pytest.raises(TurnsFailedError, match="broken: KeyError"):
+    with pytest.raises(TurnsFailedError, match="broken: InputError"):
         turn_all(only, plainly)
     assert leases.last_beat(pair.engine, timer.SCHEDULED) is None
 
-    with pytest.raises(TurnsFailedError, match=r"^broken: KeyError"):
+    with pytest.raises(TurnsFailedError, match=r"^broken: InputError"):
         turn_all(pair.loop, plainly)
     assert leases.last_beat(pair.engine, timer.SCHEDULED) is not None
     assert pair.loop.waiting("demo") == 0

@@ -69,7 +69,10 @@ def training(conn: Connection, model: Model, *, through: int, newest: int) -> Wi
 
 
 def observed(conn: Connection, model: Model, after: int, *, limit: int) -> Observations:
-    """Read the next observations after the number ``after``, labelled or not."""
+    """Read the next observations after the number ``after`` that were answered, labelled or not.
+
+    Rows of a file, or made ones, were never asked: they say nothing about what comes to be served.
+    """
     asked = (
         select(
             observations.c.seq,
@@ -77,7 +80,11 @@ def observed(conn: Connection, model: Model, after: int, *, limit: int) -> Obser
             observations.c.categorical,
             observations.c.answer,
         )
-        .where(observations.c.model == model.name, observations.c.seq > after)
+        .where(
+            observations.c.model == model.name,
+            observations.c.seq > after,
+            observations.c.answer.is_not(None),
+        )
         .order_by(observations.c.seq)
         .limit(limit)
     )
