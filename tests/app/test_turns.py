@@ -161,7 +161,7 @@ def test_a_model_that_fails_starves_no_other_and_is_tried_less_and_less(pair: Pa
     assert not thread.is_alive()
 
 
-def _until(true: Callable[[], bool], most_s: float = 30.0) -> None:
+def _until(true: Callable[[], bool], most_s: float = 90.0) -> None:
     until = time.monotonic() + most_s
     while not true():
         assert time.monotonic() < until
