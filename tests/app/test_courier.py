@@ -1,6 +1,8 @@
 """The courier over a real store and a real MLflow, which is a SQLite file of its own here."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import mlflow
@@ -29,8 +31,12 @@ GOING = threading.Event()
 
 
 @pytest.fixture(scope="module")
-def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
-    return Mirror(f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.sqlite'}")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
+    home = tmp_path_factory.mktemp("mlflow")
+    with chdir(home):  # it puts the files of its runs where it is first asked
+        made = Mirror(f"sqlite:///{home / 'mlflow.sqlite'}")
+        made.alias("nobody", "champion", 1)
+        yield made
 
 
 @pytest.fixture
