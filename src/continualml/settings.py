@@ -8,6 +8,7 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,6 +29,7 @@ _KEY_REMEDY = (
     f"API_KEY: expected at least {_SHORTEST_KEY} random characters and no well-known word; "
     "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
 )
+_INIT = "run `continual init --from data.csv --target y`"
 _WELL_KNOWN = ("changeme", "password", "secret", "admin", "letmein", "example", "default", "test")
 _SECRET_KEY = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 _PART_OF_A_UNION = re.compile(r"Table$|^str$|^literal\[")
@@ -229,9 +231,29 @@ class Project:
     models: dict[str, Model]
     default: str
 
+    def shown(self, logged: Collection[str]) -> list[str]:
+        """Name the models that people asked for, and the built-in one only where it is in use.
 
-def load(config: Path | None = None, **flags: Any) -> Project:
+        Parameters
+        ----------
+        logged
+            Models that have rows in the log.
+        """
+        return [
+            name
+            for name, model in self.models.items()
+            if model is not demo.DEMO or name == self.default or name in logged
+        ]
+
+
+def load(config: Path | None = None, *, declared: bool = False, **flags: Any) -> Project:
     """Read file and environment.
+
+    Parameters
+    ----------
+    declared
+        A file must be there. One that was named must be there anyway; without either, only the
+        built-in model is known.
 
     Raises
     ------
@@ -241,7 +263,10 @@ def load(config: Path | None = None, **flags: Any) -> Project:
     flags = {name: value for name, value in flags.items() if value is not None}
     if config is not None:
         flags["config"] = config
-    path = Path(flags.get("config") or os.environ.get("CONTINUAL_CONFIG") or "continual.toml")
+    named = flags.get("config") or os.environ.get("CONTINUAL_CONFIG")
+    path = Path(named or "continual.toml")
+    if (named or declared) and not path.exists():
+        raise ConfigError(str(path), [f"no {path} here; {_INIT}"])
     file = _read(path)
     settings = _settings(path, file.settings, flags)
     models = {name: _model(name, table, settings) for name, table in file.models.items()}
@@ -262,6 +287,8 @@ def environment(settings: Settings) -> dict[str, str]:
     written: dict[str, str] = {}
     for name in Settings.model_fields:
         value = getattr(settings, name)
+        if name == "config" and not value.exists():
+            continue  # whom a file is named, needs it
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
         if value is not None:

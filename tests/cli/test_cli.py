@@ -47,6 +47,7 @@ def test_a_users_own_file_becomes_a_served_champion(tmp_path: Path, data: Path) 
     trained = continual("train", data.name, cwd=tmp_path)
     assert "version 1 is the champion, from 600 rows" in trained.stdout, trained.stderr
     status = continual("status", "--json", cwd=tmp_path)
+    assert [t["model"] for t in json.loads(status.stdout)] == ["prices"]
     assert json.loads(status.stdout)[0]["champion"] == 1
     turned = continual("cycle", "--json", "--model", "prices", cwd=tmp_path)
     assert json.loads(turned.stdout)[0]["kind"] in {"keep", "accept"}
@@ -146,6 +147,21 @@ def test_a_wrong_file_says_each_fault_and_exits_with_3(tmp_path: Path) -> None:
     assert continual("status", cwd=tmp_path, env=unreachable).returncode == cli.UNREACHABLE
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [["up"], ["train", "prices.csv"], ["config", "check"], ["status", "-c", "continual.toml"]],
+)
+def test_without_a_file_the_verbs_that_need_one_say_how_to_make_it(
+    tmp_path: Path, verb: list[str]
+) -> None:
+    refused = continual(*verb, cwd=tmp_path)
+    assert refused.returncode == cli.CONFIGURATION
+    assert "no continual.toml here; run `continual init --from data.csv --target y`" in (
+        refused.stderr
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_colour_is_written_to_a_file(tmp_path: Path) -> None:
     wrong = continual("status", "--config", "nowhere.toml", "--data", "x", cwd=tmp_path)
     assert "\x1b[" not in wrong.stdout + wrong.stderr
@@ -181,3 +197,23 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def test_init_and_train_say_what_is_doubtful_left_out_and_held_back(
+    tmp_path: Path, data: Path
+) -> None:
+    lines = data.read_text("utf-8").splitlines()
+    rows = [f"row-{i},{line}" for i, line in enumerate(lines[1:])]
+    data.write_text("\n".join([f"key,{lines[0]}", *rows]) + "\n", encoding="utf-8")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitignore").write_text("*.pyc", encoding="utf-8")
+    made = continual("init", "--from", data.name, "--target", "class", cwd=tmp_path)
+    assert "warning: prices.csv:2, column key: all 600 values differ" in made.stderr
+    assert (tmp_path / ".gitignore").read_text("utf-8") == "*.pyc\n.continual/\n"
+    config = tmp_path / "continual.toml"
+    config.write_text(config.read_text("utf-8").replace('"key" = "categorical"\n', ""), "utf-8")
+    trained = continual("train", data.name, cwd=tmp_path).stdout
+    assert "on the newest 120 of them, held back from training: accuracy 0." in trained
+    assert "columns of prices.csv that are no feature: key" in trained
+    again = continual("init", "--from", data.name, "--target", "class", "--force", cwd=tmp_path)
+    assert "added" not in again.stdout

@@ -57,6 +57,29 @@ def test_every_fault_is_said_with_its_line_and_the_nearest_name() -> None:
     assert "continual.toml:13: models.m.policy.strategies.0.window" in said
 
 
+def test_a_file_that_was_named_or_is_needed_must_be_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load().default == "demo"
+    with pytest.raises(ConfigError, match=r"no nope\.toml here; run `continual init --from"):
+        load(Path("nope.toml"))
+    with pytest.raises(ConfigError, match=r"no continual\.toml here; run `continual init --from"):
+        load(declared=True)
+    monkeypatch.setenv("CONTINUAL_CONFIG", "elsewhere.toml")
+    with pytest.raises(ConfigError, match=r"no elsewhere\.toml here"):
+        load()
+
+
+def test_the_built_in_model_is_shown_where_it_is_used_and_nowhere_else() -> None:
+    assert load().shown(()) == ["demo"]
+    project = load(write(GOOD))
+    assert "demo" in project.models  # /generate needs no declaration
+    assert project.shown(()) == ["m"]
+    assert project.shown(["demo"]) == ["m", "demo"]
+    own = load(write(GOOD + GOOD.replace("models.m", "models.demo")))
+    assert own.shown(()) == ["m", "demo"]
+
+
 def test_broken_toml_is_said_with_its_place() -> None:
     with pytest.raises(ConfigError, match="line 1"):
         load(write("[models\n"))

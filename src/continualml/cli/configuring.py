@@ -8,8 +8,10 @@ import typer
 
 from continualml import settings as configuration
 from continualml.cli.options import Config, Data
+from continualml.cli.printing import say_warning
 from continualml.errors import InputError
 from continualml.model import Feature
+from continualml.settings import Settings
 
 app = typer.Typer(help="The configuration.", no_args_is_help=True)
 
@@ -22,6 +24,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
 ) -> None:
     """Infer a schema from a CSV and write a commented continual.toml."""
+    from continualml.learning.doubts import doubts  # noqa: PLC0415  only for this verb
     from continualml.learning.table import infer  # noqa: PLC0415  only for this verb
 
     if output.exists() and not force:
@@ -32,6 +35,10 @@ def init(
     named = name or source.name.split(".")[0]
     output.write_text(_toml(named, target, features, classes), encoding="utf-8")
     typer.echo(f"{output}: model {named!r}, {len(features)} features, target {target!r}")
+    for doubt in doubts(source, target):
+        say_warning(doubt)
+    if remark := _keep_out_of_git(output.absolute().parent):
+        typer.echo(remark)
     typer.echo(f"next: continual train {source} && continual up")
 
 
@@ -45,14 +52,31 @@ def show(config: Config = None, data: Data = None) -> None:
 @app.command("check")
 def check(config: Config = None, data: Data = None) -> None:
     """Check file and environment; exit code 3 with every fault."""
-    project = configuration.load(config, data=data)
-    typer.echo(f"{project.settings.config}: fine; models: {', '.join(project.models)}")
+    project = configuration.load(config, declared=True, data=data)
+    names = ", ".join(project.shown(()))
+    typer.echo(f"{project.settings.config}: fine; models: {names}")
 
 
 @app.command("schema")
 def schema() -> None:
     """Print the JSON Schema of continual.toml."""
     typer.echo(json.dumps(configuration.schema(), indent=2))
+
+
+def _keep_out_of_git(folder: Path) -> str | None:
+    """Ignore the data directory where git would take it; the log is no part of a repository."""
+    top = next((d for d in (folder, *folder.parents) if (d / ".git").exists()), None)
+    if top is None:
+        return None
+    line, file = f"{Settings().data.name}/", folder / ".gitignore"
+    said = [(d / ".gitignore") for d in (folder, *folder.parents) if d.is_relative_to(top)]
+    known = {x.strip().strip("/") for f in said if f.exists() for x in f.read_text().splitlines()}
+    if line.strip("/") in known:
+        return None
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    gap = "" if before.endswith("\n") or not before else "\n"
+    file.write_text(f"{before}{gap}{line}\n", encoding="utf-8")
+    return f"{file}: {line} added; what is logged stays out of the repository"
 
 
 def _toml(name: str, target: str, features: tuple[Feature, ...], classes: tuple[str, ...]) -> str:

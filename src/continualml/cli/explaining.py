@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from continualml import settings as configuration
-from continualml.cli.options import AsJson, Config, Data, ModelName, model_named
+from continualml.cli.options import AsJson, Config, Data, ModelName, listed, model_named
 from continualml.cli.printing import print_facts
 
 
@@ -48,7 +48,7 @@ def explain_policy(
     from continualml.store.engine import open_store, read  # noqa: PLC0415  only for this verb
 
     project = configuration.load(config, data=data)
-    names = [model_named(project, model)] if model else list(project.models)
+    names = [model_named(project, model)] if model else listed(project)
     told = []
     with read(open_store(project.settings.database_url)) as conn:
         for name in names:

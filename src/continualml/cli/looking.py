@@ -13,13 +13,13 @@ from continualml.cli.printing import print_rows
 
 def status(config: Config = None, data: Data = None, as_json: AsJson = False) -> None:
     """Say who answers and what the loop has read; exit code 1 without a champion."""
-    from continualml.store import pointers, snapshots  # noqa: PLC0415  only for this verb
+    from continualml.store import log, pointers, snapshots  # noqa: PLC0415  only for this verb
     from continualml.store.engine import open_store, read  # noqa: PLC0415  only for this verb
 
     project = configuration.load(config, data=data)
     told: list[dict[str, Any]] = []
     with read(open_store(project.settings.database_url)) as conn:
-        for name in project.models:
+        for name in project.shown(log.observed(conn, project.models)):
             there = snapshots.get(conn, name)
             report = json.loads(there[1])["report"] if there else {}
             told.append(

@@ -27,3 +27,12 @@ def model_named(project: Project, name: str | None) -> str:
     if chosen not in project.models:
         raise InputError("model", expected=f"one of {sorted(project.models)}", got=chosen)
     return chosen
+
+
+def listed(project: Project) -> list[str]:
+    """Name the models that a list shows: the declared ones, and others that have rows."""
+    from continualml.store import log  # noqa: PLC0415  only when needed
+    from continualml.store.engine import open_store, read  # noqa: PLC0415  only when needed
+
+    with read(open_store(project.settings.database_url)) as conn:
+        return project.shown(log.observed(conn, project.models))

@@ -47,6 +47,11 @@ def say_error(text: str) -> None:
     Console(stderr=True).print(f"[red]error:[/red] {escape(text)}", highlight=False, soft_wrap=True)
 
 
+def say_warning(text: str) -> None:
+    """Say what a person should look at, apart from the answer."""
+    Console(stderr=True).print(f"[yellow]warning:[/yellow] {escape(text)}", soft_wrap=True)
+
+
 def _cell(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {_cell(v)}" for k, v in value.items())

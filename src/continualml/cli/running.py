@@ -28,7 +28,7 @@ def up(
     from continualml.app import tree  # noqa: PLC0415  only for this verb
     from continualml.app import up as everything  # noqa: PLC0415  only for this verb
 
-    project = configuration.load(config, data=data, port=port)
+    project = configuration.load(config, declared=True, data=data, port=port)
     stream = None
     with tree.hold(project.settings.data) as lock:
         if replay is not None:
@@ -49,6 +49,9 @@ def serve(
     from continualml.app.api.main import serve as serve_api  # noqa: PLC0415  only for this verb
 
     project = configuration.load(config, data=data, port=port)
+    if not project.settings.config.exists():
+        note = f"no {project.settings.config} here: only the built-in model {project.default!r}"
+        typer.echo(f"{note} is served, for trying it out with /generate", err=True)
     os.environ.update(configuration.environment(project.settings))
     raise typer.Exit(serve_api(project))
 

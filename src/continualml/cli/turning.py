@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from continualml import settings as configuration
-from continualml.cli.options import AsJson, Config, Data, ModelName, model_named
+from continualml.cli.options import AsJson, Config, Data, ModelName, listed, model_named
 from continualml.cli.printing import print_rows
 from continualml.errors import InputError
 from continualml.settings import Project
@@ -27,7 +27,7 @@ def cycle(
     from continualml.app import turns  # noqa: PLC0415  only for this verb
 
     project = configuration.load(config, data=data)
-    names = [model_named(project, model)] if model else list(project.models)
+    names = [model_named(project, model)] if model else listed(project)
     with _loop(project) as loop:
         verdicts = [turns.turn(loop, name) for name in names]
     told = [
@@ -44,7 +44,7 @@ def train(
     rows: Annotated[int | None, typer.Option(help="Take only the first rows.")] = None,
 ) -> None:
     """Train the first champion from a file; its rows go into the log."""
-    project = configuration.load(config, data=data)
+    project = configuration.load(config, declared=True, data=data)
     typer.echo(_train(project, source, model_named(project, model), rows))
 
 
@@ -60,8 +60,9 @@ def train_if_new(project: Project, source: Path, rows: int) -> None:
 
 
 def _train(project: Project, source: Path, name: str, rows: int | None) -> str:
-    from continualml.learning.table import read  # noqa: PLC0415  only for this verb
+    from continualml.learning.table import left_out, read  # noqa: PLC0415  only for this verb
     from continualml.loop.begin import from_table  # noqa: PLC0415  only for this verb
+    from continualml.store import engine, pointers  # noqa: PLC0415  only for this verb
 
     if find_spec("sklearn") is None:
         raise InputError(
@@ -73,12 +74,26 @@ def _train(project: Project, source: Path, name: str, rows: int | None) -> str:
     table = read(source, project.models[name], limit=rows)
     with _loop(project) as loop:
         entry = from_table(loop, name, table)
+        with engine.read(loop.engine) as conn:
+            known = pointers.version(conn, name, entry.decision.version or 0)
     decision = entry.decision
     promised = ", ".join(f"{m} {v:.4f}" for m, v in decision.basis["promised"].items())
-    return (
-        f"{name}: version {decision.version} is the champion, from {len(table.labels)} rows; "
-        f"promised: {promised}; block {decision.basis['block']}"
-    )
+    who = f"{name}: version {decision.version} is the champion, from {len(table.labels)} rows"
+    said = [f"{who}; promised: {promised}; block {decision.basis['block']}"]
+    if known is not None:
+        said.append(_held_back(known.manifest["check"]))
+    if unused := left_out(source, project.models[name]):
+        said.append(f"columns of {source} that are no feature: {', '.join(unused)}")
+    return "\n".join(said)
+
+
+def _held_back(check: dict[str, float]) -> str:
+    """Say how the version did on the rows that it was not trained on."""
+    lost = {name.removeprefix("hold_"): v for name, v in check.items() if name != "hold"}
+    wrong = lost.get("error_rate")
+    did = [f"accuracy {1 - wrong:.4f}"] if wrong is not None else []
+    did += [f"{name} {v:.4f}" for name, v in lost.items() if name != "error_rate"]
+    return f"on the newest {check['hold']} of them, held back from training: {', '.join(did)}"
 
 
 @contextmanager

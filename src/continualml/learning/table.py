@@ -11,9 +11,9 @@ from continualml.model import Feature, Model, number
 from continualml.records import Rows
 from continualml.scoring import features
 
-_MISSING = {"", "na", "nan", "null", "none", "?"}
+MISSING = {"", "na", "nan", "null", "none", "?"}
 _MOST_CLASSES = 20
-_INFERRED_ROWS = 10_000
+INFERRED_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ def read(path: Path, model: Model, *, limit: int | None = None) -> Table:
     """
     instances: list[dict[str, object]] = []
     labels: list[str] = []
-    for line, row in _lines(path, {model.target, *(f.name for f in model.features)}):
+    for line, row in lines(path, {model.target, *(f.name for f in model.features)}):
         if limit is not None and len(labels) >= limit:
             break
         labels.append(_label(path, line, model, row[model.target].strip()))
@@ -54,8 +54,8 @@ def infer(path: Path, target: str) -> tuple[tuple[Feature, ...], tuple[str, ...]
         If the target is no column or has no value, or a line has too few or too many values.
     """
     seen: dict[str, list[str]] = {}
-    for n, (_, row) in enumerate(_lines(path, {target})):
-        if n >= _INFERRED_ROWS:
+    for n, (_, row) in enumerate(lines(path, {target})):
+        if n >= INFERRED_ROWS:
             break
         for name, value in row.items():
             seen.setdefault(name, []).append(value.strip())
@@ -72,7 +72,7 @@ def infer(path: Path, target: str) -> tuple[tuple[Feature, ...], tuple[str, ...]
 def _classes(path: Path, target: str, values: list[str]) -> tuple[str, ...]:
     numbers = _all_numbers(values)
     # "none" is missing among numbers, and as good a class as any among words.
-    missing = _MISSING if numbers else _MISSING - {"none"}
+    missing = MISSING if numbers else MISSING - {"none"}
     truths = {v for v in values if v.lower() not in missing}
     if not truths:
         raise InputError(f"{path}, column {target}", expected="a value", got="none in any row")
@@ -84,24 +84,32 @@ def _classes(path: Path, target: str, values: list[str]) -> tuple[str, ...]:
     return tuple(str(int(v)) for v in sorted(whole))
 
 
-def _lines(path: Path, wanted: set[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def left_out(path: Path, model: Model) -> list[str]:
+    """Name the columns of a file that the model does not use."""
+    used = {model.target, *(f.name for f in model.features)}
+    _, row = next(lines(path, used), (0, dict[str, str]()))
+    return [name for name in row if name not in used]
+
+
+def lines(path: Path, wanted: set[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Read the rows of a CSV with their line numbers; the wanted columns must be there."""
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
-            header = [name.strip() for name in next(lines, [])]
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
             if missing := sorted(wanted - set(header)):
                 raise InputError(f"{path}:1", expected=f"a column {missing[0]!r}", got=header)
-            for values in lines:
+            for values in reader:
                 if not values:
                     continue
                 if len(values) != len(header):
                     raise InputError(
-                        f"{path}:{lines.line_num}",
+                        f"{path}:{reader.line_num}",
                         expected=f"{len(header)} values",
                         got=len(values),
                     )
-                yield lines.line_num, dict(zip(header, values, strict=True))
+                yield reader.line_num, dict(zip(header, values, strict=True))
     except FileNotFoundError:
         raise InputError("file", expected="a CSV that exists", got=str(path)) from None
     except (UnicodeDecodeError, gzip.BadGzipFile, csv.Error) as error:
@@ -113,7 +121,7 @@ def _label(path: Path, line: int, model: Model, text: str) -> str:
     if label is not None:
         return label
     where = f"{path}:{line}, column {model.target}"
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         raise InputError(where, expected="a value", got=text, remedy="leave rows without one out")
     expected = f"one of {list(model.classes)}" if model.classes else "a number"
     raise InputError(where, expected=expected, got=text)
@@ -121,7 +129,7 @@ def _label(path: Path, line: int, model: Model, text: str) -> str:
 
 def _value(path: Path, line: int, f: Feature, text: str) -> object:
     text = text.strip()
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         if not f.nullable:
             raise InputError(f"{path}:{line}, column {f.name}", expected="a value", got=text)
         return None
@@ -134,5 +142,5 @@ def _value(path: Path, line: int, f: Feature, text: str) -> object:
 
 
 def _all_numbers(values: list[str]) -> bool:
-    there = [v for v in values if v.lower() not in _MISSING]
+    there = [v for v in values if v.lower() not in MISSING]
     return bool(there) and all(number(v) is not None for v in there)

@@ -280,6 +280,16 @@ def models(conn: Connection) -> list[str]:
     return list(conn.execute(asked).scalars())
 
 
+def observed(conn: Connection, names: Iterable[str]) -> list[str]:
+    """Name those of the models that have a row in the log."""
+    found = []
+    for name in names:
+        some = select(observations.c.seq).where(observations.c.model == name).limit(1)
+        if conn.execute(some).first():
+            found.append(name)
+    return found
+
+
 def last_outcome(conn: Connection, model: str) -> int:
     """Return the number of a model's last outcome; 0 without one."""
     asked = select(func.max(outcomes.c.seq)).where(outcomes.c.model == model)

@@ -35,8 +35,12 @@ def models(request: Request) -> Json:
     serving = _serving(request)
     with read(serving.engine) as conn:
         told = [
-            {"model": m.name, "kind": m.kind, "pointers": pointers.pointed(conn, m.name)}
-            for m in serving.project.models.values()
+            {
+                "model": name,
+                "kind": serving.project.models[name].kind,
+                "pointers": pointers.pointed(conn, name),
+            }
+            for name in serving.project.shown(log.observed(conn, serving.project.models))
         ]
     return {"default": serving.project.default, "models": told}
 

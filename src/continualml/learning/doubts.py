@@ -1,0 +1,76 @@
+"""What looks wrong in a user's CSV although a schema can be inferred from it."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise, repeat
+from pathlib import Path
+
+from continualml.learning.table import INFERRED_ROWS, MISSING, lines
+from continualml.model import number
+
+_FEWEST_ROWS = 20  # with fewer, all values of a good column may differ
+_NEARLY = 0.9  # share of numbers from which the rest looks like a mistake
+_RARE = 2  # rows; such a class can neither be learnt nor checked
+_MOST_CLASSES = 20
+
+Cells = list[tuple[int, str]]
+
+
+def doubts(path: Path, target: str) -> Iterator[str]:
+    """Say line and column of what a person should look at before training, in sentences.
+
+    The file must be one from which ``table.infer`` infers a schema; it looks at the same rows.
+    """
+    columns: dict[str, Cells] = {}
+    for (line, row), _ in zip(lines(path, {target}), repeat(None, INFERRED_ROWS), strict=False):
+        for name, value in row.items():
+            columns.setdefault(name, []).append((line, value.strip()))
+    for name, cells in columns.items():
+        about = _target(cells) if name == target else _feature(cells)
+        for line, what in about:
+            yield f"{path}:{line}, column {name}: {what}"
+
+
+def _feature(cells: Cells) -> Iterator[tuple[int, str]]:
+    there = [(line, text) for line, text in cells if text.lower() not in MISSING]
+    if not there:
+        yield cells[0][0], "no row has a value; leave it out"
+        return
+    words = [(line, text) for line, text in there if number(text) is None]
+    if words and len(there) - len(words) >= _NEARLY * len(there):
+        line, text = words[0]
+        more = f" and {len(words) - 1} more" if len(words) > 1 else ""
+        yield (
+            line,
+            f"{text!r}{more} is no number, all others are; so the column counts as categorical",
+        )
+    elif len(there) >= _FEWEST_ROWS and len({text for _, text in there}) == len(there):
+        if words:
+            yield there[0][0], f"all {len(there)} values differ, as an id's do; leave it out"
+        elif _counts_up([text for _, text in there]):
+            yield there[0][0], "the values count up by one, as an id's do; leave it out"
+
+
+def _target(cells: Cells) -> Iterator[tuple[int, str]]:
+    words = any(text.lower() not in MISSING and number(text) is None for _, text in cells)
+    missing = MISSING - {"none"} if words else MISSING  # as good a class as any among words
+    empty = [line for line, text in cells if text.lower() in missing]
+    if empty:
+        yield empty[0], f"{len(empty)} rows have no value of the target; leave such rows out"
+    there = [(line, text) for line, text in cells if text.lower() not in missing]
+    counts = Counter(text for _, text in there)
+    if not words and len(counts) > _MOST_CLASSES:
+        return  # a regression
+    if len(counts) > _MOST_CLASSES:
+        yield there[0][0], f"{len(counts)} classes; if it is a quantity, mend what is no number"
+        return
+    first = {text: line for line, text in reversed(there)}
+    for text, n in counts.items():
+        if n <= _RARE < len(there):
+            yield first[text], f"the class {text!r} has {n} of {len(there)} rows"
+
+
+def _counts_up(texts: list[str]) -> bool:
+    numbers = [float(text) for text in texts]
+    return all(after - before == 1 for before, after in pairwise(numbers))
+
