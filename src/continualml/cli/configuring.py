@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from continualml import settings as configuration
+from continualml.cli import learnable
 from continualml.cli.options import Config, Data
 from continualml.cli.printing import say_warning
 from continualml.errors import InputError
@@ -53,6 +54,7 @@ def show(config: Config = None, data: Data = None) -> None:
 def check(config: Config = None, data: Data = None) -> None:
     """Check file and environment; exit code 3 with every fault."""
     project = configuration.load(config, declared=True, data=data)
+    learnable.check(project)
     names = ", ".join(project.shown(()))
     typer.echo(f"{project.settings.config}: fine; models: {names}")
 

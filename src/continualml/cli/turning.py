@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from continualml import settings as configuration
+from continualml.cli import learnable
 from continualml.cli.options import AsJson, Config, Data, ModelName, listed, model_named
 from continualml.cli.printing import print_rows
 from continualml.errors import InputError
@@ -71,6 +72,7 @@ def _train(project: Project, source: Path, name: str, rows: int | None) -> str:
             got="an installation that only serves",
             remedy="install continualml[learn]",
         )
+    learnable.check(project)
     table = read(source, project.models[name], limit=rows)
     with _loop(project) as loop:
         entry = from_table(loop, name, table)

@@ -146,7 +146,8 @@ class Loop:
             )
         new = making.made(self._shelf(model), self.trainer, model, None, order)
         if isinstance(new, TrainingFailed):
-            raise InputError(f"models.{name}", expected="rows to learn from", got=new.because)
+            expected = "a learner and rows that give a version"
+            raise InputError(f"models.{name}", expected=expected, got=new.because)
         known, _ = self._take_in(known, model, Declared(model=model))
         if known.build != self.build:
             known, _ = self._take_in(known, model, Built(build=self.build))
