@@ -57,6 +57,36 @@ class Observations:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Events:
+    """Observations and first labels as they came, in the order of their numbers.
+
+    Parameters
+    ----------
+    seq
+        (n,) int64, strictly increasing.
+    observed
+        (n,) whether the row is an observation.
+    delay
+        (n,) float64: where the row brought observation and first label together, how many
+        observations were logged between them (0 if the label was there first); else NaN.
+    """
+
+    seq: NDArray[np.int64]
+    observed: NDArray[np.bool_]
+    delay: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Count the events."""
+        return len(self.seq)
+
+    def between(self, after: int, upto: int, limit: int | None = None) -> "Events":
+        """Take the first ``limit`` events after one number and up to another."""
+        start, stop = np.searchsorted(self.seq, (after, upto), side="right").tolist()
+        cut = slice(start, stop if limit is None else min(stop, start + limit))
+        return Events(seq=self.seq[cut], observed=self.observed[cut], delay=self.delay[cut])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Labelled rows in the order in which they became labelled.
 
@@ -188,6 +218,34 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DelaysDescribed:
+    """Outcome: how labels came while the first ``observations`` after the number ``after`` did.
+
+    ``through`` is the number of the last of these, ``labels`` how many first labels came up to
+    there, and ``reference`` a ``DelayReference`` as MessagePack: empty where they were too few.
+    """
+
+    after: int
+    observations: int
+    through: int
+    labels: int
+    reference: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """Outcome: observations and first labels as they came, in the order of their numbers.
+
+    ``seq`` is (n,) little-endian int64, ``observed`` (n,) uint8, 1 for an observation, ``delay``
+    (n,) float64, as in ``Events``.
+    """
+
+    seq: bytes
+    observed: bytes
+    delay: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingFailed:
     """Outcome: no version came of it (time, memory, one class only, a graph that differs…)."""
 
@@ -231,7 +289,17 @@ class Commanded:
 
 
 Outcome = (
-    Scored | Trained | Merged | Described | Watched | TrainingFailed | Declared | Built | Commanded
+    Scored
+    | Trained
+    | Merged
+    | Described
+    | Watched
+    | DelaysDescribed
+    | Arrived
+    | TrainingFailed
+    | Declared
+    | Built
+    | Commanded
 )
 
 

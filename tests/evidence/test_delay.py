@@ -124,7 +124,7 @@ def test_false_alarms_stay_within_the_budget_at_the_edge(stride: int) -> None:
     streams, budget, n = 300, 4_800.0, 480
     horizon = {1: 10, 3: 2 * 4_096}[stride]
     question = DelayQuestion(
-        reference=replace(PLAIN, horizon=horizon, longest_gap=10**6), budget=budget, block=1
+        reference=replace(PLAIN, horizon=horizon, longest_gap=1), budget=budget, block=1
     )
     assert question.stride == stride
     rng = np.random.default_rng(2)
@@ -132,7 +132,8 @@ def test_false_alarms_stay_within_the_budget_at_the_edge(stride: int) -> None:
     for _ in range(streams):
         delays = np.zeros(n + horizon + 1)
         delays[rng.random(len(delays)) < question.alarm.promised] = np.nan
-        alarmed += bool(fold(question, events(delays))[1])
+        _, said = fold(question, events(delays))
+        alarmed += any(isinstance(one, Overdue) for one in said)
     assert alarmed <= binom.ppf(1 - 1e-6, streams, n / budget)
 
 
@@ -178,6 +179,7 @@ def test_silence_is_said_once_and_ends_with_a_label() -> None:
     silences = [s for s in said if isinstance(s, Silence)]
     assert [int(at[s.seq - 1]) for s in silences] == [52 + 21, 152 + 21]
     assert [s.observations for s in silences] == [21, 21]
+    assert [int(at[s.began - 1]) for s in silences] == [52, 152]
     assert state.silent
 
 
@@ -185,7 +187,7 @@ def test_no_label_at_all_is_said_after_the_first_ones_were_due() -> None:
     question = DelayQuestion(reference=PLAIN, budget=1e9, block=1)
     _, said = fold(question, events(np.full(100, np.nan)))
     silences = [s for s in said if isinstance(s, Silence)]
-    assert silences == [Silence(seq=10 + 20 + 1, observations=21)]
+    assert silences == [Silence(seq=10 + 20 + 1, observations=21, began=0)]
 
 
 def test_a_stream_as_it_used_to_be_is_not_silent() -> None:
@@ -246,12 +248,30 @@ def test_what_does_not_fit_is_refused_and_nothing_is_folded(
 def test_a_question_without_a_guarantee_is_refused() -> None:
     for reference, budget, tolerance, where in (
         (PLAIN, 1_000, 1.0, "tolerance"),
-        (replace(PLAIN, overdue=0.96), 1_000, 0.03, "reference"),
         (PLAIN, 0.5, 0.03, "budget"),
     ):
         with pytest.raises(InputError) as caught:
             DelayQuestion(reference=reference, budget=budget, block=1, tolerance=tolerance)
         assert caught.value.where == where
+
+
+def test_where_hardly_any_row_is_labelled_only_silence_is_said() -> None:
+    question = DelayQuestion(reference=replace(PLAIN, overdue=0.97), budget=100, block=1)
+    assert not question.tells
+    state, said = fold(question, events(np.full(400, np.nan)))
+    assert {type(one) for one in said} == {Silence}
+    assert state.alarm.value == 0
+
+
+@pytest.mark.parametrize("period", [300, 900])
+def test_labels_that_always_came_in_lumps_are_not_late(period: int) -> None:
+    delays = (-np.arange(12_000.0) - 1) % period  # all of a lump with its last row
+    log = events(delays)
+    half = log.seq <= np.flatnonzero(np.cumsum(log.observed) == 2_000)[0]
+    reference = of_events(log.observed[half], log.delay[half])
+    assert reference.longest_gap == period
+    question = DelayQuestion(reference=reference, budget=40_000, block=24)
+    assert fold(question, log)[1] == ()
 
 
 def test_a_record_without_labels_is_no_reference() -> None:

@@ -12,7 +12,7 @@ def test_the_thresholds_shown_are_those_that_decide() -> None:
     told = arithmetic.explained(MODEL, known)
     evidence = world.said[-1].basis
     assert told["alarm"]["threshold"] == evidence["loss"]["threshold"]
-    assert told["alarm"]["threshold"] == 3 * 2_000 / BLOCK
+    assert told["alarm"]["threshold"] == 4 * 2_000 / BLOCK
     proof = decide.questions(MODEL, world.state.anchor, BLOCK).proof
     assert told["gate"]["threshold"] == proof == len(told["gate"]["places"]) * 2_000 / BLOCK
     assert told["alarm"]["promised"] == evidence["promised"]

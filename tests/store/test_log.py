@@ -111,6 +111,59 @@ def test_evidence_reads_first_labels_and_training_the_latest_correction(engine: 
     assert then.target.tolist() == [0.0, 0.0]  # what was known then can be read again
 
 
+def test_events_say_how_many_rows_each_first_label_waited(engine: Engine) -> None:
+    label(engine, "early", "yes")
+    observe(engine, "a", "never", "b")
+    observe(engine, "early")
+    label(engine, "a", "no")
+    label(engine, "a", "yes", revision=1)  # a correction settles nothing
+    label(engine, "unknown", "yes")  # its observation never comes
+    observe(engine, "c")
+    label(engine, "c", "no")
+    label(engine, "b", "no")
+    with read(engine) as conn:
+        whole = windows.events(conn, MODEL, 0, upto=_last(engine))
+        cut = [
+            windows.events(conn, MODEL, at, upto=_last(engine), limit=1)
+            for at in (whole.seq - 1).tolist()
+        ]
+        mark = int(whole.seq[4])
+        upto = windows.events(conn, MODEL, 0, upto=mark)
+        third = windows.nth_observed(conn, MODEL, int(whole.seq[0]), 3)
+        assert windows.nth_observed(conn, MODEL, 0, 6) is None
+        assert len(windows.events(conn, MODEL, _last(engine), upto=10**9)) == 0
+    none = np.nan
+    # a, never, b, early (joined already), a's label, c, c's label, b's label
+    assert whole.observed.tolist() == [True] * 4 + [False, True, False, False]
+    np.testing.assert_array_equal(whole.delay, [none, none, none, 0, 3, none, 0, 2])
+    assert (np.diff(whole.seq) > 0).all()
+    for part in ("seq", "observed", "delay"):
+        together = np.concatenate([getattr(one, part) for one in cut])
+        np.testing.assert_array_equal(together, getattr(whole, part))
+        np.testing.assert_array_equal(getattr(upto, part), getattr(whole, part)[:5])
+    assert third == whole.seq[3]
+
+
+def test_a_delay_is_counted_up_to_a_largest(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "LONGEST_DELAY", 3)
+    observe(engine, *"abcdefgh")
+    for one in "hcba":
+        label(engine, one, "no")
+    observe(engine, "i", "j")
+    label(engine, "g", "no")
+    with read(engine) as conn:
+        whole = windows.events(conn, MODEL, 0, upto=_last(engine))
+        alone = [
+            windows.events(conn, MODEL, at, upto=_last(engine), limit=1)
+            for at in (whole.seq - 1).tolist()
+        ]
+    delays = [d for d in whole.delay.tolist() if not np.isnan(d)]
+    assert delays == [0, 3, 3, 3, 3]  # 0, 5, 6, 7 and 3
+    assert [d for one in alone for d in one.delay.tolist() if not np.isnan(d)] == delays
+
+
 @given(order=st.permutations(range(12)), cut=st.integers(0, 24))
 def test_rows_below_a_watermark_never_change(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], cut: int

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import msgspec
 
+from continualml.decide.arrive import FIRST_ROWS, arrived, delays_described
 from continualml.decide.command import command_of, commanded, way_back
 from continualml.decide.judge import scored, weights_path
 from continualml.decide.learn import (
@@ -27,6 +28,7 @@ from continualml.decide.standing import (
     REFERENCE,
     SINCE_ALARM,
     Artifact,
+    Coming,
     Order,
     Standing,
     challengers,
@@ -40,10 +42,12 @@ from continualml.decide.watch import watched as watched_columns
 from continualml.evidence import fold
 from continualml.model import Model
 from continualml.records import (
+    Arrived,
     Built,
     Commanded,
     Decision,
     Declared,
+    DelaysDescribed,
     Described,
     Json,
     Merged,
@@ -103,6 +107,7 @@ def begin(model: Model, seq: int, outcome: Trained) -> Step:
         anchor=first,
         previous=None,
         evidence=fold.untouched(questions(model, first, block), seq=first.through),
+        coming=Coming(after=first.through, wanted=FIRST_ROWS),
         policy=policy_hash(model),
     )
     basis: Json = {
@@ -140,10 +145,8 @@ def step(model: Model, state: Standing, seq: int, outcome: Outcome) -> Step:
             after, decisions = merged(model, state, outcome)
         case TrainingFailed():
             after, decisions = failed(model, state, outcome)
-        case Described():
-            after, decisions = described(model, state, outcome)
-        case Watched():
-            after, decisions = watched_columns(model, state, outcome)
+        case Described() | Watched() | DelaysDescribed() | Arrived():
+            after, decisions = _looked_at(model, state, outcome)
         case Commanded():
             after, decisions = commanded(model, state, outcome)
         case Declared():
@@ -151,6 +154,21 @@ def step(model: Model, state: Standing, seq: int, outcome: Outcome) -> Step:
         case _:  # what the loop runs on is no evidence; ``advance`` notes it
             after, decisions = state, []
     return replace(after, seq=seq), tuple(decisions)
+
+
+def _looked_at(
+    model: Model, state: Standing, outcome: Described | Watched | DelaysDescribed | Arrived
+) -> tuple[Standing, list[Decision]]:
+    """Take in what rows and labels look like, or how they came, whoever is the champion."""
+    match outcome:
+        case Described():
+            return described(model, state, outcome)
+        case Watched():
+            return watched_columns(model, state, outcome)
+        case DelaysDescribed():
+            return delays_described(model, state, outcome)
+        case Arrived():
+            return arrived(model, state, outcome)
 
 
 def _declared(model: Model, state: Standing, outcome: Declared) -> tuple[Standing, list[Decision]]:

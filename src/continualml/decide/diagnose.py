@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from continualml.decide.promise import promised, questions
 from continualml.decide.standing import REFERENCE, Incident, Standing
 from continualml.evidence import fold
+from continualml.evidence.delay import Overdue, Silence
 from continualml.evidence.drift import DriftAlarm
+from continualml.evidence.usual_delay import DelayReference
 from continualml.model import Model
 
 BROKEN_FEED, LABEL_FAULT = "broken feed", "label fault"
 COVARIATE_SHIFT, PRIOR_SHIFT, CONCEPT_CHANGE = "covariate shift", "prior shift", "concept change"
+LABELS_LATE, LABELS_SILENT = "labels late", "labels silent"
 _BROKEN = {"missing", "constant", "unit", "unseen"}
 _ANSWERS = {"prediction", "confidence"}
 _SILENT_BLOCKS = 10
@@ -74,6 +77,25 @@ def of_labels(alarm: DriftAlarm) -> Diagnosis:
         "follows from it"
     )
     return Diagnosis(name=PRIOR_SHIFT, because=because, began=alarm.began, incident=False)
+
+
+def of_delay(said: Overdue | Silence, reference: DelayReference) -> Diagnosis:
+    """Tell labels that come late, or no longer for as many rows, from none at all."""
+    if isinstance(said, Silence):
+        because = f"{LABELS_SILENT}: none since row {said.began}, {said.observations} observations"
+        return Diagnosis(name=LABELS_SILENT, because=because, began=said.began, incident=False)
+    because = (
+        f"{LABELS_LATE}: since row {said.began} more observations than usual "
+        f"({reference.overdue:.0%}) have no label after {reference.horizon} further ones; late "
+        "and lost ones look the same"
+    )
+    return Diagnosis(name=LABELS_LATE, because=because, began=said.began, incident=False)
+
+
+def never_labelled(observations: int, *, began: int) -> Diagnosis:
+    """Say that not one label came since the start, or since rows were counted anew."""
+    because = f"{LABELS_SILENT}: no label since row {began}, {observations} observations"
+    return Diagnosis(name=LABELS_SILENT, because=because, began=began, incident=False)
 
 
 def of_loss(model: Model, state: Standing, *, metric: str, level: float, began: int) -> Diagnosis:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import msgspec
 
+from continualml.decide.arrive import asked_anew
 from continualml.decide.learn import blend_ordered
 from continualml.decide.promise import questions
 from continualml.decide.standing import BLEND, SINCE_ALARM, Standing, places
@@ -50,6 +51,7 @@ def declared(old: Model, new: Model, state: Standing) -> Standing:
     names = {s.name for s in new.policy.strategies} | {BLEND, SINCE_ALARM}
     gone = {s.name for s in old.policy.strategies} - kept
     heads = {n: a for n, a in state.heads.items() if n in names and n not in gone}
+    before = state
     state = replace(
         state,
         block=new.policy.block or state.block,
@@ -59,6 +61,7 @@ def declared(old: Model, new: Model, state: Standing) -> Standing:
         orders=tuple(o for o in state.orders if o.strategy in names and o.strategy not in gone),
         evidence=_carried(old, new, state, gone),
     )
+    state = asked_anew(old, new, before, state)
     return blend_ordered(state) if gone and BLEND in heads else state
 
 

@@ -1,15 +1,18 @@
 """What was promised of the champion, and the questions that follow from it."""
 
 from continualml.decide.standing import Artifact, Standing, challengers, places
-from continualml.evidence import drift, fold
+from continualml.evidence import delay, drift, fold
 from continualml.evidence.loss import LossQuestion
 from continualml.evidence.reference import Reference
+from continualml.evidence.usual_delay import DelayReference
 from continualml.model import Model
 from continualml.records import Json
 from continualml.scoring.losses import metrics
 
-# The loss, the columns and the labels share the budget for false alarms: each has three times it.
-FAMILIES = 3
+# Loss, columns, labels and their delay share the budget for false alarms: each has four times it.
+FAMILIES = 4
+# By how much the share of overdue labels may rise.
+DELAY_TOLERANCE = 0.03
 _NARROWEST = 1e-3
 
 
@@ -64,6 +67,7 @@ def evidence_now(model: Model, state: Standing) -> Json:
         },
         "weights": dict(zip(state.weights.names, state.weights.weights, strict=True)),
         "columns": _levels(model, state),
+        "delay": _delay(model, state),
         "incident": state.incident.name if state.incident else None,
     }
 
@@ -77,6 +81,27 @@ def question(model: Model, state: Standing, reference: Reference) -> drift.Drift
         block=state.block,
         tolerance=policy.drift_tolerance,
     )
+
+
+def delay_question(model: Model, block: int, reference: DelayReference) -> delay.DelayQuestion:
+    """Ask whether more labels are overdue than used to be, within the budget."""
+    bet = max(block * delay.stride(reference), reference.longest_gap + delay.stride(reference))
+    return delay.DelayQuestion(
+        reference=reference,
+        budget=FAMILIES * max(model.policy.false_alarms, bet),
+        block=block,
+        tolerance=DELAY_TOLERANCE,
+    )
+
+
+def _delay(model: Model, state: Standing) -> Json:
+    """Evidence that labels are overdue as a share of its threshold, and whether none come."""
+    there = state.coming
+    if there.reference is None or there.evidence is None:
+        return {"level": None, "silent": there.silent}
+    asked = delay_question(model, state.block, there.reference)
+    level = there.evidence.alarm.value / asked.alarm.threshold
+    return {"level": level, "silent": there.evidence.silent}
 
 
 def _levels(model: Model, state: Standing) -> dict[str, float]:

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 from continualml.evidence import fold
 from continualml.evidence.blend import Weights
+from continualml.evidence.delay import DelayEvidence
 from continualml.evidence.drift import DriftEvidence
 from continualml.evidence.recall import Recalled
 from continualml.evidence.reference import Reference
+from continualml.evidence.usual_delay import DelayReference
 from continualml.model import Model
 
 BLEND, SINCE_ALARM, RECALL = "blend", "since-alarm", "recall"
@@ -96,6 +98,26 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Coming:
+    """How labels used to come, and the evidence that they no longer do.
+
+    Until there is a reference it is wanted of the first ``wanted`` observations after the number
+    ``after``; ``silent`` says that no label at all came so far.
+    """
+
+    after: int
+    wanted: int
+    silent: bool = False
+    reference: DelayReference | None = None
+    evidence: DelayEvidence | None = None
+
+    @property
+    def seq(self) -> int:
+        """Number after which events are wanted next."""
+        return self.after if self.evidence is None else self.evidence.seq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """All that the loop knows of a model; a function of its outcomes and its policy alone.
 
@@ -127,6 +149,8 @@ class Standing:
         Versions decided to be made whose outcome has not come back.
     drift
         Evidence on features, answers and labels; None until the references have come.
+    coming
+        How labels come; promotions do not touch it.
     error, contradicted
         Forgetting shares of rows that the champion, and that every version answered wrongly
         lately.
@@ -145,6 +169,7 @@ class Standing:
     anchor: Artifact
     previous: Artifact | None
     evidence: fold.Evidence
+    coming: Coming
     heads: dict[str, Artifact] = field(default_factory=dict)
     weights: Weights = field(default_factory=Weights)
     archive: tuple[Artifact, ...] = ()

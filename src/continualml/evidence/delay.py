@@ -15,6 +15,7 @@ _SILENT_BLOCKS = 20
 _SILENT_GAPS = 5
 # Observations followed at once; where more are open, only every second, third… is followed.
 _MOST_OPEN = 4_096
+_MOST_PROMISED = 0.999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,8 @@ class DelayQuestion:
     budget
         Expected observations to a false alarm about overdue labels, at least.
     block
-        Consecutive (followed) observations that make one bet, at least 1.
+        Consecutive (followed) observations that make one bet, at least 1; a bet spans the longest
+        gap too, because what came in one lump is late or in time together.
     tolerance
         By how much the share of overdue observations may rise, in [0, 1); three standard errors
         of the reference's are added.
@@ -34,8 +36,7 @@ class DelayQuestion:
     Raises
     ------
     InputError
-        If a value lies outside its range, or so many labels were overdue in the reference that
-        no rise could be told.
+        If a value lies outside its range.
     """
 
     reference: DelayReference
@@ -47,9 +48,6 @@ class DelayQuestion:
         """Refuse values for which the guarantee would not hold."""
         if not 0 <= self.tolerance < 1:
             raise InputError("tolerance", expected="a number in [0, 1)", got=self.tolerance)
-        if self._highest >= 1:
-            got = self.reference.overdue
-            raise InputError("reference", expected="labels for more observations", got=got)
         _ = self.alarm
 
     @property
@@ -58,15 +56,27 @@ class DelayQuestion:
         return overdue + self.tolerance + _STANDARD_ERRORS * error
 
     @property
+    def tells(self) -> bool:
+        """Whether a rise could be told; where so few are labelled, only silence is said."""
+        return self._highest <= _MOST_PROMISED
+
+    @property
     def stride(self) -> int:
         """Every which observation is followed, so that at most 4,096 are open."""
-        return max(math.ceil((self.reference.horizon + 1) / _MOST_OPEN), 1)
+        return stride(self.reference)
+
+    @property
+    def bet(self) -> int:
+        """Followed observations that make one bet."""
+        return max(self.block, math.ceil(self.reference.longest_gap / self.stride))
 
     @property
     def alarm(self) -> loss.LossQuestion:
         """To be overdue is a loss of 1; its mean may be so high."""
         return loss.LossQuestion(
-            promised=self._highest, budget=self.budget / self.stride, block=self.block
+            promised=min(self._highest, _MOST_PROMISED),
+            budget=self.budget / self.stride,
+            block=self.bet,
         )
 
     @property
@@ -80,14 +90,15 @@ class DelayEvidence:
     """Evidence up to ``seq``, after ``observations``.
 
     ``labelled_at`` is the number of observations at the last label (in the beginning, when the
-    first label is due); ``labelled`` has one byte for each followed observation that is not due
-    yet, 1 where its label has come. The open block has ``rows`` observations of which
-    ``overdue`` were, and began at ``first`` (0: none).
+    first label is due) and ``label`` its number; ``labelled`` has one byte for each followed
+    observation that is not due yet, 1 where its label has come. The open block has ``rows``
+    observations of which ``overdue`` were, and began at ``first`` (0: none).
     """
 
     seq: int
     observations: int
     labelled_at: int
+    label: int
     silent: bool
     labelled: bytes
     rows: int
@@ -112,10 +123,19 @@ class Overdue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """At ``seq`` no label had come during ``observations``, more than ever belongs to chance."""
+    """At ``seq`` no label had come during ``observations``, more than ever belongs to chance.
+
+    ``began`` is the number of the last label, or where the evidence begins.
+    """
 
     seq: int
     observations: int
+    began: int
+
+
+def stride(reference: DelayReference) -> int:
+    """Every which observation is followed, so that at most 4,096 are open."""
+    return max(math.ceil((reference.horizon + 1) / _MOST_OPEN), 1)
 
 
 def untouched(question: DelayQuestion, *, seq: int = 0) -> DelayEvidence:
@@ -124,6 +144,7 @@ def untouched(question: DelayQuestion, *, seq: int = 0) -> DelayEvidence:
         seq=seq,
         observations=0,
         labelled_at=question.reference.horizon,
+        label=seq,
         silent=False,
         labelled=b"",
         rows=0,
@@ -131,6 +152,11 @@ def untouched(question: DelayQuestion, *, seq: int = 0) -> DelayEvidence:
         overdue=0,
         alarm=loss.untouched(question.alarm),
     )
+
+
+def asked_anew(question: DelayQuestion, state: DelayEvidence) -> DelayEvidence:
+    """Go on under another question about the same reference: its bets begin anew."""
+    return replace(state, rows=0, first=0, overdue=0, alarm=loss.untouched(question.alarm))
 
 
 def step(
@@ -181,7 +207,9 @@ def step(
         return state, ()
     at = state.observations + np.cumsum(observed)
     came = ~np.isnan(delay)
-    silences, labelled_at, silent = _silences(question, state, seq, at, came)
+    silences = _silences(question, state, seq, at, came)
+    labels = np.flatnonzero(came)
+    labelled_at = max(int(at[labels[-1]]) if len(labels) else 0, state.labelled_at)
     horizon, stride = question.reference.horizon, question.stride
     # Followed observations are numbered 1, 2, …; those up to ``settled`` had been due before.
     settled = max(state.observations - horizon - 1, 0) // stride
@@ -201,7 +229,8 @@ def step(
         seq=int(seq[-1]),
         observations=int(at[-1]),
         labelled_at=labelled_at,
-        silent=silent,
+        label=int(seq[labels[-1]]) if len(labels) else state.label,
+        silent=int(at[-1]) - labelled_at > question.silence,
         labelled=labelled[n_due:].tobytes(),
     )
     return after, tuple(sorted((*alarms, *silences), key=lambda said: said.seq))
@@ -213,14 +242,16 @@ def _silences(
     seq: NDArray[np.int64],
     at: NDArray[np.int64],
     came: NDArray[np.bool_],
-) -> tuple[list[Silence], int, bool]:
-    """Find where silences begin; with the observations at the last label, and whether it lasts."""
+) -> list[Silence]:
+    """Find where silences begin."""
     last = np.maximum.accumulate(np.where(came, at, state.labelled_at))
     quiet = at - last
     silent = np.concatenate(([state.silent], quiet > question.silence))
     begins = np.flatnonzero(silent[1:] & ~silent[:-1]).tolist()
-    said = [Silence(seq=int(seq[i]), observations=int(quiet[i])) for i in begins]
-    return said, int(last[-1]), bool(silent[-1])
+    label = np.maximum.accumulate(np.where(came, seq, state.label))
+    return [
+        Silence(seq=int(seq[i]), observations=int(quiet[i]), began=int(label[i])) for i in begins
+    ]
 
 
 def _bet(
@@ -230,9 +261,9 @@ def _bet(
     overdue: NDArray[np.int64],
 ) -> tuple[DelayEvidence, list[Overdue]]:
     """Bet on the observations that are due, block by block, anew after each alarm."""
-    alarm, block, evidence = question.alarm, question.block, state.alarm
+    alarm, block, evidence = question.alarm, question.bet, state.alarm
     full, open_rows = divmod(state.rows + len(seq), block)
-    if not len(seq):
+    if not len(seq) or not question.tells:
         return state, []
     starts = np.maximum(np.arange(full + (open_rows > 0)) * block - state.rows, 0)
     sums = np.add.reduceat(overdue, starts)

@@ -25,7 +25,7 @@ class DelayReference:
     overdue, error
         Share of observations without a label by then, and its standard error.
     longest_gap
-        Most observations between two labels.
+        Most observations between two labels, or until the first one after it could have come.
     """
 
     rows: int
@@ -67,7 +67,9 @@ def of_events(
     stretch = math.ceil(math.sqrt(due) / block) * block
     every = np.ones(due, dtype=np.bool_)
     (share,), (error,) = mean_and_error(overdue[:due, None], every, stretch)
-    gaps = np.diff(at[came])
+    # What comes in lumps makes its longest gap before the first one.
+    soonest = min(int(delay[came][of >= 1].min()), int(at[came][0]))
+    gaps = np.diff(at[came], prepend=soonest)
     return DelayReference(
         rows=due,
         horizon=horizon,

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from continualml import decide
-from continualml.decide.promise import FAMILIES
+from continualml.decide.promise import DELAY_TOLERANCE, FAMILIES
 from continualml.evidence.blocks import CANDIDATES
 from continualml.model import Model
 from continualml.records import Json
 
-_FAMILIES = ("loss", "columns", "labels")
+_FAMILIES = ("loss", "columns", "labels", "delay")
 
 
 def explained(model: Model, known: decide.Known) -> Json:
@@ -84,12 +84,13 @@ def _guaranteed(model: Model, block: int | None) -> Iterator[str]:
     yield (
         f"Alarm: while the mean loss of every {rows}, given all before them, is at most what was "
         f"promised, no column's share of rows in any of its parts differs from the reference by "
-        f"more than {policy.drift_tolerance:g} and three standard errors, nor the labels', the "
-        "expected number of rows from each start of the evidence to an alarm is at least "
-        f"{policy.false_alarms}, however often one looks. Within the first n rows after a start "
-        f"the chance of an alarm is at most n / {policy.false_alarms}. Loss, columns and labels "
-        "share this budget, and in each family all metrics and columns do. Columns count observed "
-        "rows, the others labelled ones."
+        f"more than {policy.drift_tolerance:g} and three standard errors, nor the labels', and no "
+        f"larger share of labels than usual ({DELAY_TOLERANCE:g} and three standard errors more) "
+        "is overdue, the expected number of rows from each start of the evidence to an alarm is "
+        f"at least {policy.false_alarms}, however often one looks. Within the first n rows after a "
+        f"start the chance of an alarm is at most n / {policy.false_alarms}. Loss, columns, labels "
+        "and their delay share this budget, and in each family all metrics and columns do. Columns "
+        "and delay count observed rows, the others labelled ones."
     )
     yield (
         f"Gate: while no challenger is better (its clipped loss difference over {rows}, given all "

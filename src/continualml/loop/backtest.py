@@ -16,6 +16,7 @@ from continualml.model import Model
 from continualml.records import (
     Decision,
     Declared,
+    Events,
     Observations,
     Outcome,
     Rows,
@@ -33,6 +34,7 @@ LIMITS = (
     "A policy that was chosen because it did well here will do less well elsewhere.",
 )
 _SESSIONS = 64
+_EVERYTHING = 2**63 - 1
 Floats = NDArray[np.float64]
 Progress = Callable[[int], None]
 
@@ -49,11 +51,14 @@ class Recorded:
         Number up to which the first champion is trained.
     corrections
         (number, observation's number, target) of later revisions, ascending.
+    came
+        Observations, with those that were never labelled, and first labels as they came.
     """
 
     model: Model
     rows: Window
     first: int
+    came: Events
     corrections: tuple[tuple[int, int, float], ...] = ()
     artifacts: dict[int, bytes] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
@@ -106,6 +111,16 @@ class Recorded:
             rows=Rows(numeric=rows.numeric[some], categorical=rows.categorical[some]),
             answer=self.answers[some],
         )
+
+    def nth_observed(self, after: int, n: int) -> int | None:
+        """Find the number of the n-th observation after ``after``; None while there are fewer."""
+        seen = self.came.seq[self.came.observed]
+        at = int(np.searchsorted(seen, after, side="right")) + n - 1
+        return int(seen[at]) if at < len(seen) else None
+
+    def events(self, after: int, upto: int, limit: int | None = None) -> Events:
+        """Read the next observations and first labels after one number and up to another."""
+        return self.came.between(after, upto, limit)
 
     def artifact(self, version: int) -> bytes:
         """Read the bytes of a version."""
@@ -201,6 +216,7 @@ def from_store(conn: Connection, model: Model) -> Recorded:
         rows=windows.joined(conn, model, 0),
         first=begun[0].through,
         corrections=windows.corrections(conn, model),
+        came=windows.events(conn, model, begun[0].through, upto=_EVERYTHING),
     )
 
 
@@ -227,7 +243,20 @@ def from_rows(model: Model, rows: Rows, target: Floats, *, delay: int, first: in
         version=np.zeros(n, dtype=np.int64),
         answer=np.full((n, model.width), np.nan),
     )
-    return Recorded(model=model, rows=window, first=int(labelled[first - 1]))
+    came = _events(seen, labelled)
+    return Recorded(model=model, rows=window, first=int(labelled[first - 1]), came=came)
+
+
+def _events(seen: NDArray[np.int64], labelled: NDArray[np.int64]) -> Events:
+    """Put (n,) numbers of observations and (n,) of their labels, both ascending, in one order."""
+    between = np.searchsorted(seen, labelled) - np.arange(1, len(seen) + 1)
+    seq = np.concatenate((seen, labelled))
+    order = np.argsort(seq)
+    return Events(
+        seq=seq[order],
+        observed=(np.arange(len(seq)) < len(seen))[order],
+        delay=np.concatenate((np.full(len(seen), np.nan), between))[order],
+    )
 
 
 def run(
@@ -251,6 +280,7 @@ def run(
         known = replayed.take(known, scored)
         if progress is not None:
             progress(replayed.answered)
+    replayed.arrive(known, upto=_EVERYTHING)
     replayed.answer_rest(_standing(known))
     return replayed.result(policy)
 
@@ -297,7 +327,14 @@ class _Replayed:
         after = _standing(known)
         self._answer(before, labels[labels <= after.read], path)
         seen = making.watched(self._past, after, self._model, upto=after.read)
-        return known if seen is None else self._advance(known, seen)
+        known = known if seen is None else self._advance(known, seen)
+        return self.arrive(known, upto=after.read)
+
+    def arrive(self, known: decide.Known, *, upto: int) -> decide.Known:
+        """Take in how observations and labels came up to a number."""
+        while came := making.arrived(self._past, _standing(known), upto=upto):
+            known = self._advance(known, came)
+        return known
 
     def answer_rest(self, state: decide.Standing) -> None:
         """Answer what was asked after the last label."""

@@ -14,6 +14,7 @@ from continualml.loop.making import Made
 from continualml.model import Model
 from continualml.records import (
     Decision,
+    Events,
     Json,
     LedgerEntry,
     Merged,
@@ -65,6 +66,16 @@ class Shelf:
         """Read the next observations after the number ``after``, labelled or not."""
         with read(self.engine) as conn:
             return windows.observed(conn, self.model, after, limit=limit)
+
+    def nth_observed(self, after: int, n: int) -> int | None:
+        """Find the number of the n-th observation after ``after``; None while there are fewer."""
+        with read(self.engine) as conn:
+            return windows.nth_observed(conn, self.model, after, n)
+
+    def events(self, after: int, upto: int, limit: int | None = None) -> Events:
+        """Read the next observations and first labels after one number and up to another."""
+        with read(self.engine) as conn:
+            return windows.events(conn, self.model, after, upto=upto, limit=limit)
 
     def n_joined(self, after: int, upto: int) -> int:
         """Count the rows that became labelled after ``after``, and at or below ``upto``."""

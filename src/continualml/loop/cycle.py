@@ -206,6 +206,9 @@ class Loop:
         while seen := making.watched(self._shelf(model), _standing(known), model, upto=upto):
             known, some = self._take_in(known, model, seen)
             entries += some
+        while came := making.arrived(self._shelf(model), _standing(known), upto=upto):
+            known, some = self._take_in(known, model, came)
+            entries += some
         return known, entries
 
     def _train(self, known: decide.Known, model: Model, until: float) -> list[Makes]:

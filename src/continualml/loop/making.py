@@ -10,12 +10,15 @@ from loguru import logger
 
 from continualml import decide
 from continualml.errors import InputError
-from continualml.evidence import blend, blocks
+from continualml.evidence import blend, blocks, usual_delay
 from continualml.evidence.reference import answered, codes, columns_of, labelled, of_columns
 from continualml.loop.training import Product, Trainer, TrainingError
 from continualml.model import Model
 from continualml.records import (
+    Arrived,
+    DelaysDescribed,
     Described,
+    Events,
     Json,
     Merged,
     Observations,
@@ -36,6 +39,7 @@ MOST_ROWS = 2_000
 _CHECKED_ROWS = 64
 _REFERENCE_ROWS = 1_000
 _FEWEST_REFERENCE_ROWS = 300
+_FEWEST_LABELS = 30
 
 
 class Past(Protocol):
@@ -56,6 +60,14 @@ class Past(Protocol):
 
     def observed(self, after: int, limit: int) -> Observations:
         """Read the next observations after the number ``after``, labelled or not."""
+        ...
+
+    def nth_observed(self, after: int, n: int) -> int | None:
+        """Find the number of the n-th observation after ``after``; None while there are fewer."""
+        ...
+
+    def events(self, after: int, upto: int, limit: int | None = None) -> Events:
+        """Read the next observations and first labels after one number and up to another."""
         ...
 
     def n_joined(self, after: int, upto: int) -> int:
@@ -141,6 +153,43 @@ def watched(past: Past, state: decide.Standing, model: Model, *, upto: int) -> W
         version=there.version,
         seq=found.seq[:n].astype("<i8").tobytes(),
         codes=codes(there.columns, columns).tobytes(),
+    )
+
+
+def arrived(past: Past, state: decide.Standing, *, upto: int) -> Arrived | DelaysDescribed | None:
+    """Say how observations and labels came, of those numbered at or below ``upto``."""
+    there = state.coming
+    if there.reference is None:
+        return _delays_described(past, state, upto=upto)
+    found = past.events(there.seq, upto, MOST_ROWS)
+    if not len(found):
+        return None
+    return Arrived(
+        seq=found.seq.astype("<i8").tobytes(),
+        observed=found.observed.astype("u1").tobytes(),
+        delay=found.delay.astype("<f8").tobytes(),
+    )
+
+
+def _delays_described(past: Past, state: decide.Standing, *, upto: int) -> DelaysDescribed | None:
+    """Describe how labels came while the rows that were wanted did; None while these are fewer."""
+    after, wanted = state.coming.after, state.coming.wanted
+    through = past.nth_observed(after, wanted)
+    if through is None or through > upto:
+        return None
+    found = past.events(after, through)
+    at, came = np.cumsum(found.observed), ~np.isnan(found.delay)
+    of = at[came] - found.delay[came]
+    reference = b""
+    if np.count_nonzero((of >= 1) & (of <= wanted / 2)) >= _FEWEST_LABELS:
+        usual = usual_delay.of_events(found.observed, found.delay, block=state.block)
+        reference = msgspec.msgpack.encode(usual)
+    return DelaysDescribed(
+        after=after,
+        observations=wanted,
+        through=through,
+        labels=int(came.sum()),
+        reference=reference,
     )
 
 

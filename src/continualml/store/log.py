@@ -11,9 +11,11 @@ from sqlalchemy import Connection, Row, func, insert, select
 from continualml.errors import InputError
 from continualml.model import Model
 from continualml.records import (
+    Arrived,
     Built,
     Commanded,
     Declared,
+    DelaysDescribed,
     Described,
     LabelVerdict,
     Merged,
@@ -34,6 +36,8 @@ _KINDS: dict[str, type[Outcome]] = {
     "declared": Declared,
     "described": Described,
     "watched": Watched,
+    "delays_described": DelaysDescribed,
+    "arrived": Arrived,
     "built": Built,
     "commanded": Commanded,
 }

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, union_all
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select, union_all
 
 from continualml.model import Model
-from continualml.records import Observations, Rows, Window
+from continualml.records import Events, Observations, Rows, Window
 from continualml.store.tables import labels, observations
+
+# Delays are counted up to here; whoever bets on them looks no further.
+LONGEST_DELAY = 100_000
 
 
 def joined(
@@ -94,6 +97,94 @@ def observed(conn: Connection, model: Model, after: int, *, limit: int) -> Obser
         rows=_rows(model, found),
         answer=_answers(model, found),
     )
+
+
+def nth_observed(conn: Connection, model: Model, after: int, n: int) -> int | None:
+    """Find the number of the n-th observation after ``after``; None while there are fewer."""
+    asked = (
+        select(observations.c.seq)
+        .where(observations.c.model == model.name, observations.c.seq > after)
+        .order_by(observations.c.seq)
+        .offset(n - 1)
+        .limit(1)
+    )
+    found: int | None = conn.execute(asked).scalar()
+    return found
+
+
+def events(
+    conn: Connection, model: Model, after: int, *, upto: int, limit: int | None = None
+) -> Events:
+    """Read the next observations and first labels after one number and up to another, as they came.
+
+    A delay of more than 100,000 observations is given as that, so that what is read is bounded.
+    """
+    seen = (
+        select(
+            observations.c.seq.label("at"),
+            observations.c.seq.label("observation_seq"),
+            (labels.c.seq.is_not(None)).label("labelled"),
+        )
+        .join_from(
+            observations,
+            labels,
+            and_(_same_observation(), labels.c.first.is_(True), labels.c.early.is_(True)),
+            isouter=True,
+        )
+        .where(
+            observations.c.model == model.name,
+            observations.c.seq > after,
+            observations.c.seq <= upto,
+        )
+        .order_by(observations.c.seq)
+        .limit(limit)
+    )
+    told = (
+        select(
+            labels.c.seq.label("at"),
+            observations.c.seq.label("observation_seq"),
+            (labels.c.seq.is_not(None)).label("labelled"),
+        )
+        .join_from(labels, observations, _same_observation())
+        .where(
+            labels.c.model == model.name,
+            labels.c.first.is_(True),
+            labels.c.early.is_(False),
+            labels.c.seq > after,
+            labels.c.seq <= upto,
+        )
+        .order_by(labels.c.seq)
+        .limit(limit)
+    )
+    both = union_all(*(select(s.subquery()) for s in (seen, told))).subquery()
+    found = conn.execute(select(both).order_by(both.c.at).limit(limit)).all()
+    seq = np.array([r.at for r in found], dtype=np.int64)
+    of = np.array([r.observation_seq for r in found], dtype=np.int64)
+    labelled = np.array([r.labelled for r in found], dtype=np.bool_)
+    delay = np.where(labelled, _observed_between(conn, model, of, seq), np.nan)
+    return Events(seq=seq, observed=of == seq, delay=delay)
+
+
+def _observed_between(
+    conn: Connection, model: Model, of: NDArray[np.int64], seq: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """(n,) observations after each number ``of`` and before ``seq``, at most 100,000."""
+    if not len(seq):
+        return seq
+    asked = (
+        select(observations.c.seq)
+        .where(
+            observations.c.model == model.name,
+            observations.c.seq > int(of.min()),
+            observations.c.seq < int(seq[-1]),
+        )
+        .order_by(observations.c.seq.desc())
+        .limit(LONGEST_DELAY + len(seq))
+    )
+    logged = np.array(conn.execute(asked).scalars().all(), dtype=np.int64)[::-1]
+    between = np.searchsorted(logged, seq) - np.searchsorted(logged, of, side="right")
+    found: NDArray[np.int64] = np.clip(between, 0, LONGEST_DELAY)
+    return found
 
 
 def corrections(conn: Connection, model: Model) -> tuple[tuple[int, int, float], ...]:
