@@ -18,6 +18,10 @@ from continualml.model import Learner, Model
 from continualml.records import Json, Rows, Window
 
 CHILD = (sys.executable, "-m", "continualml.app.trainer")
+# Sums of several threads round as they come, and their waiting costs more than a fit of few rows.
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
 _HEADER_BYTES = 8
 _CHUNK_BYTES = 1 << 20
 
@@ -104,7 +108,11 @@ class Trainer:
         """Start the child now, so that the first fit does not wait for its imports."""
         if self._child is None or self._child.poll() is not None:
             self._child = subprocess.Popen(  # noqa: S603  our own module, no shell
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                env={**os.environ, **_ONE_THREAD},
             )
 
     def fit(
