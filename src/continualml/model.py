@@ -91,9 +91,9 @@ class Policy:
     false_alarms, false_promotions
         Rows, at least, that are expected to pass until an alarm without a change, and until a
         promotion of a strategy that is not better.
-    false_alarm_days, false_promotion_days
-        The same budgets in days; they become rows when the policy is declared (loop/periods.py),
-        as soon as ``rows_per_day`` is known.
+    block_days, false_alarm_days, false_promotion_days
+        The block and the same budgets in days; they become rows when the policy is declared
+        (loop/periods.py), as soon as ``rows_per_day`` is known.
     rows_per_day
         Labelled rows in a day: the user's, or as it was measured.
     block
@@ -114,6 +114,7 @@ class Policy:
     drift_tolerance: float = 0.03
     false_alarms: int = 10_000
     false_promotions: int = 10_000
+    block_days: float | None = None
     false_alarm_days: float | None = None
     false_promotion_days: float | None = None
     rows_per_day: float | None = None
@@ -145,7 +146,7 @@ class Policy:
         ):
             if got < least:
                 raise InputError(f"policy.{name}", expected=f"at least {least} rows", got=got)
-        for name in ("false_alarm_days", "false_promotion_days", "rows_per_day"):
+        for name in ("block_days", "false_alarm_days", "false_promotion_days", "rows_per_day"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"policy.{name}", expected="a positive number", got=value)

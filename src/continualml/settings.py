@@ -34,7 +34,8 @@ _WELL_KNOWN = ("changeme", "password", "secret", "admin", "letmein", "example", 
 _SECRET_KEY = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 _PART_OF_A_UNION = re.compile(r"Table$|^str$|^literal\[")
 _BUDGET = re.compile(r"1 per ([\d_]+) (row|day|week)s?")
-_DAYS = {"day": 1.0, "week": 7.0}
+_PERIOD = re.compile(r"(\d+) (hour|day|week)s?")
+_DAYS = {"hour": 1 / 24, "day": 1.0, "week": 7.0}
 
 
 class ConfigError(InputError):
@@ -56,7 +57,7 @@ class _Strict(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A budget in days, until it is known how many rows that is."""
+    """A block or a budget in days, until it is known how many rows that is."""
 
     days: float
 
@@ -71,6 +72,18 @@ def _budget(value: object) -> object:
     raise ValueError('expected "1 per N rows", "1 per N days" or "1 per N weeks"')
 
 
+def _block(value: object) -> object:
+    if isinstance(value, str) and (found := _PERIOD.fullmatch(value)) and int(found[1]) > 0:
+        return Period(int(found[1]) * _DAYS[found[2]])
+    if isinstance(value, int | Period) or value is None:
+        return value
+    raise ValueError('expected a number of rows, "N hours", "N days" or "N weeks"')
+
+
+Block = Annotated[
+    Annotated[int, Field(ge=1)] | Period | None,
+    BeforeValidator(_block, json_schema_input_type=str | int | None),
+]
 Budget = Annotated[
     Annotated[int, Field(ge=1)] | Period,
     BeforeValidator(_budget, json_schema_input_type=str | int),
@@ -112,7 +125,7 @@ class PolicyTable(_Strict):
     false_alarms: Budget = 10_000
     false_promotions: Budget = 10_000
     rows_per_day: float | None = Field(None, gt=0)
-    block: int | None = Field(None, ge=1)
+    block: Block = None
     hold: int = Field(50, ge=10)
     cooldown: int = Field(0, ge=0)
     fit_seconds: float | None = Field(None, gt=0)
@@ -442,7 +455,12 @@ def _shown(error: Any) -> str:
 
 def _model(name: str, table: ModelTable, settings: Settings) -> Model:
     policy = table.policy
-    numbers = policy.model_dump(exclude={"strategies", "false_alarms", "false_promotions"})
+    periods = {"block", "false_alarms", "false_promotions"}
+    numbers = policy.model_dump(exclude={"strategies", *periods})
+    if isinstance(policy.block, Period):
+        numbers["block_days"] = policy.block.days
+    else:
+        numbers["block"] = policy.block
     numbers |= _rows_or_days("false_alarm", policy.false_alarms)
     numbers |= _rows_or_days("false_promotion", policy.false_promotions)
     strategies = DEFAULT_STRATEGIES

@@ -192,3 +192,21 @@ def test_a_budget_may_be_a_period(tmp_path: Path, said: str, days: float) -> Non
     path.write_text(text + 'policy = { false_alarms = "1 per 0 days" }\n', "utf-8")
     with pytest.raises(ConfigError, match='expected "1 per N rows", "1 per N days" or "1 per N w'):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("said", "rows", "days"), [("48", 48, None), ('"1 day"', None, 1.0), ('"12 hours"', None, 0.5)]
+)
+def test_a_block_is_rows_or_a_period(
+    tmp_path: Path, said: str, rows: int | None, days: float | None
+) -> None:
+    path = tmp_path / "continual.toml"
+    text = '[models.m]\nkind = "classification"\ntarget = "y"\nclasses = ["a", "b"]\n'
+    text += 'features = { x = "numeric" }\n'
+    path.write_text(text + f"policy = {{ block = {said} }}\n", "utf-8")
+    policy = settings.load(path).models["m"].policy
+    assert policy.block == rows
+    assert policy.block_days == days
+    path.write_text(text + 'policy = { block = "a day" }\n', "utf-8")
+    with pytest.raises(ConfigError, match='expected a number of rows, "N hours"'):
+        settings.load(path)

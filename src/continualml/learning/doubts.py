@@ -73,4 +73,3 @@ def _target(cells: Cells) -> Iterator[tuple[int, str]]:
 def _counts_up(texts: list[str]) -> bool:
     numbers = [float(text) for text in texts]
     return all(after - before == 1 for before, after in pairwise(numbers))
-

@@ -1,4 +1,4 @@
-"""Budgets that are said in days become rows, before the rows that are judged."""
+"""Blocks and budgets that are said in days become rows, before the rows that are judged."""
 
 from dataclasses import replace
 
@@ -19,16 +19,20 @@ def in_rows(conn: Connection, model: Model, known: decide.Known) -> Model:
     before any row that it judges. Without a rate the budgets in rows hold.
     """
     policy = model.policy
-    if policy.false_alarm_days is None and policy.false_promotion_days is None:
+    if not any(_said(policy)):
         return model
     rate = policy.rows_per_day or _held(known, policy) or rows_per_day(conn, model.name)
     if rate is None:
         return model
-    least = policy.block or 1
+    block = policy.block
+    if policy.block_days is not None:
+        block = max(1, round(policy.block_days * rate))
+    least = block or 1
     alarms, promotions = policy.false_alarm_days, policy.false_promotion_days
     counted = replace(
         policy,
         rows_per_day=rate,
+        block=block,
         false_alarms=max(least, round(alarms * rate)) if alarms else policy.false_alarms,
         false_promotions=max(least, round(promotions * rate))
         if promotions
@@ -52,8 +56,8 @@ def _held(known: decide.Known, policy: Policy) -> float | None:
     if known.model is None:
         return None
     held = known.model.policy
-    same = (held.false_alarm_days, held.false_promotion_days) == (
-        policy.false_alarm_days,
-        policy.false_promotion_days,
-    )
-    return held.rows_per_day if same else None
+    return held.rows_per_day if _said(held) == _said(policy) else None
+
+
+def _said(policy: Policy) -> tuple[float | None, ...]:
+    return (policy.block_days, policy.false_alarm_days, policy.false_promotion_days)
