@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,11 @@ def row(observation_id: str, x: float = 0.0, version: int | None = None) -> Obse
 def observe(engine: Engine, *ids: str) -> None:
     with write(engine) as conn:
         append_observations(conn, [row(i, float(n)) for n, i in enumerate(ids)])
+
+
+def ask(engine: Engine, *ids: str) -> None:
+    with write(engine) as conn:
+        append_observations(conn, [replace(row(i, version=1), answer=bytes(16)) for i in ids])
 
 
 def label(engine: Engine, observation_id: str, said: object, revision: int = 0) -> tuple[str, str]:
@@ -113,12 +119,15 @@ def test_evidence_reads_first_labels_and_training_the_latest_correction(engine: 
 
 def test_events_say_how_many_rows_each_first_label_waited(engine: Engine) -> None:
     label(engine, "early", "yes")
-    observe(engine, "a", "never", "b")
-    observe(engine, "early")
+    ask(engine, "a")
+    observe(engine, "file")  # never asked, labelled at once
+    label(engine, "file", "yes")
+    ask(engine, "never", "b")
+    ask(engine, "early")
     label(engine, "a", "no")
     label(engine, "a", "yes", revision=1)  # a correction settles nothing
     label(engine, "unknown", "yes")  # its observation never comes
-    observe(engine, "c")
+    ask(engine, "c")
     label(engine, "c", "no")
     label(engine, "b", "no")
     with read(engine) as conn:
@@ -148,10 +157,10 @@ def test_a_delay_is_counted_up_to_a_largest(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(windows, "LONGEST_DELAY", 3)
-    observe(engine, *"abcdefgh")
+    ask(engine, *"abcdefgh")
     for one in "hcba":
         label(engine, one, "no")
-    observe(engine, "i", "j")
+    ask(engine, "i", "j")
     label(engine, "g", "no")
     with read(engine) as conn:
         whole = windows.events(conn, MODEL, 0, upto=_last(engine))

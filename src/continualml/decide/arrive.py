@@ -76,6 +76,7 @@ def arrived(model: Model, state: Standing, outcome: Arrived) -> Step:
     return state, [
         _alarm(model, state, of_delay(said, there.reference), at=said.seq, said=said)
         for said in alarms
+        if not (isinstance(said, delay.Overdue) and said.again)  # labels that stay late: said once
     ]
 
 

@@ -92,7 +92,8 @@ class DelayEvidence:
     ``labelled_at`` is the number of observations at the last label (in the beginning, when the
     first label is due) and ``label`` its number; ``labelled`` has one byte for each followed
     observation that is not due yet, 1 where its label has come. The open block has ``rows``
-    observations of which ``overdue`` were, and began at ``first`` (0: none).
+    observations of which ``overdue`` were, and began at ``first`` (0: none). ``anew`` is the first
+    row bet on since the last alarm (0: none yet; -1: no alarm yet).
     """
 
     seq: int
@@ -104,6 +105,7 @@ class DelayEvidence:
     rows: int
     first: int
     overdue: int
+    anew: int
     alarm: loss.LossEvidence
 
 
@@ -111,7 +113,8 @@ class DelayEvidence:
 class Overdue:
     """At ``seq`` the evidence that more labels are overdue reached its threshold.
 
-    Late and lost cannot be told apart then. ``began`` is the row at which the first of these
+    Late and lost cannot be told apart then. ``again``: it has not been otherwise since the alarm
+    before. ``began`` is the row at which the first of these
     observations was due.
     """
 
@@ -119,6 +122,7 @@ class Overdue:
     evidence: float
     threshold: float
     began: int
+    again: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,13 +154,14 @@ def untouched(question: DelayQuestion, *, seq: int = 0) -> DelayEvidence:
         rows=0,
         first=0,
         overdue=0,
+        anew=-1,
         alarm=loss.untouched(question.alarm),
     )
 
 
 def asked_anew(question: DelayQuestion, state: DelayEvidence) -> DelayEvidence:
     """Go on under another question about the same reference: its bets begin anew."""
-    return replace(state, rows=0, first=0, overdue=0, alarm=loss.untouched(question.alarm))
+    return replace(state, rows=0, first=0, overdue=0, anew=-1, alarm=loss.untouched(question.alarm))
 
 
 def step(
@@ -270,8 +275,9 @@ def _bet(
     sums[0] += state.overdue
     first = seq[starts]
     first[0] = state.first if state.rows else first[0]
-    means, said, at = sums[:full] / block, list[Overdue](), 0
+    means, said, at, anew = sums[:full] / block, list[Overdue](), 0, state.anew
     while at < full:
+        anew = anew or int(first[at])
         (grown,) = growth.grown([loss.bets(alarm, evidence, means[at:])])
         path = loss.path(evidence, grown, first[at:full])
         high = np.flatnonzero(path.wealth.max(axis=1) >= alarm.threshold).tolist()
@@ -285,8 +291,10 @@ def _bet(
                     evidence=evidence.value,
                     threshold=alarm.threshold,
                     began=evidence.strongest_began,
+                    again=evidence.strongest_began == anew,
                 )
             )
+            anew = 0
             evidence = loss.untouched(alarm)
     return replace(
         state,
@@ -294,4 +302,5 @@ def _bet(
         rows=open_rows,
         first=int(first[-1]) if open_rows else 0,
         overdue=int(sums[-1]) if open_rows else 0,
+        anew=anew,
     ), said

@@ -68,7 +68,7 @@ class Shelf:
             return windows.observed(conn, self.model, after, limit=limit)
 
     def nth_observed(self, after: int, n: int) -> int | None:
-        """Find the number of the n-th observation after ``after``; None while there are fewer."""
+        """Find the number of the n-th answered one after ``after``; None while there are fewer."""
         with read(self.engine) as conn:
             return windows.nth_observed(conn, self.model, after, n)
 

@@ -63,7 +63,7 @@ class Past(Protocol):
         ...
 
     def nth_observed(self, after: int, n: int) -> int | None:
-        """Find the number of the n-th observation after ``after``; None while there are fewer."""
+        """Find the number of the n-th answered one after ``after``; None while there are fewer."""
         ...
 
     def events(self, after: int, upto: int, limit: int | None = None) -> Events:

@@ -83,11 +83,7 @@ def observed(conn: Connection, model: Model, after: int, *, limit: int) -> Obser
             observations.c.categorical,
             observations.c.answer,
         )
-        .where(
-            observations.c.model == model.name,
-            observations.c.seq > after,
-            observations.c.answer.is_not(None),
-        )
+        .where(_answered(model), observations.c.seq > after)
         .order_by(observations.c.seq)
         .limit(limit)
     )
@@ -100,10 +96,10 @@ def observed(conn: Connection, model: Model, after: int, *, limit: int) -> Obser
 
 
 def nth_observed(conn: Connection, model: Model, after: int, n: int) -> int | None:
-    """Find the number of the n-th observation after ``after``; None while there are fewer."""
+    """Find the number of the n-th answered one after ``after``; None while there are fewer."""
     asked = (
         select(observations.c.seq)
-        .where(observations.c.model == model.name, observations.c.seq > after)
+        .where(_answered(model), observations.c.seq > after)
         .order_by(observations.c.seq)
         .offset(n - 1)
         .limit(1)
@@ -115,9 +111,10 @@ def nth_observed(conn: Connection, model: Model, after: int, n: int) -> int | No
 def events(
     conn: Connection, model: Model, after: int, *, upto: int, limit: int | None = None
 ) -> Events:
-    """Read the next observations and first labels after one number and up to another, as they came.
+    """Read observations and first labels after one number and up to another, as they came.
 
-    A delay of more than 100,000 observations is given as that, so that what is read is bounded.
+    Only rows that were answered count, as in ``observed``: a file's are labelled at once. A delay
+    of more than 100,000 observations is given as that, so that what is read is bounded.
     """
     seen = (
         select(
@@ -131,11 +128,7 @@ def events(
             and_(_same_observation(), labels.c.first.is_(True), labels.c.early.is_(True)),
             isouter=True,
         )
-        .where(
-            observations.c.model == model.name,
-            observations.c.seq > after,
-            observations.c.seq <= upto,
-        )
+        .where(_answered(model), observations.c.seq > after, observations.c.seq <= upto)
         .order_by(observations.c.seq)
         .limit(limit)
     )
@@ -150,6 +143,7 @@ def events(
             labels.c.model == model.name,
             labels.c.first.is_(True),
             labels.c.early.is_(False),
+            _answered(model),
             labels.c.seq > after,
             labels.c.seq <= upto,
         )
@@ -174,7 +168,7 @@ def _observed_between(
     asked = (
         select(observations.c.seq)
         .where(
-            observations.c.model == model.name,
+            _answered(model),
             observations.c.seq > int(of.min()),
             observations.c.seq < int(seq[-1]),
         )
@@ -239,6 +233,10 @@ def first_labels(conn: Connection, model: str) -> Span | None:
         asked.where(labels.c.recorded_at > first_at).subquery()
     )
     return Span(first_at=first_at, last_at=last_at, later=int(conn.execute(later).scalar_one()))
+
+
+def _answered(model: Model) -> ColumnElement[bool]:
+    return (observations.c.model == model.name) & observations.c.answer.is_not(None)
 
 
 def _same_observation() -> ColumnElement[bool]:
