@@ -402,6 +402,21 @@ def test_a_changed_policy_keeps_the_evidence_of_what_still_means_the_same() -> N
     world.go(100)  # and the loop goes on
 
 
+def test_another_block_begins_the_evidence_on_columns_anew() -> None:
+    world = World()
+    world.see(world.rng.normal(0.8, 1.0, 70))  # three blocks of 20 and half of the next
+    assert decide.evidence_now(MODEL, world.state)["columns"]["x"] > 0
+    policy = replace(MODEL.policy, block=50)
+    world.seq += 1
+    wider = replace(MODEL, policy=policy)
+    world.state, _ = decide.step(MODEL, world.state, world.seq, Declared(model=wider))
+    world.model = wider
+    assert decide.evidence_now(wider, world.state)["columns"]["x"] == 0
+    world.see(world.rng.normal(size=200))  # and goes on by the new block
+    world.level |= dict.fromkeys(range(2, 9), 0.2)
+    world.go(200)
+
+
 def test_another_schema_under_the_same_name_is_refused() -> None:
     world = World()
     other = replace(MODEL, features=(Feature(name="x"), Feature(name="z")))

@@ -9,6 +9,7 @@ from continualml.decide.arrive import asked_anew
 from continualml.decide.learn import blend_ordered
 from continualml.decide.promise import questions
 from continualml.decide.standing import BLEND, SINCE_ALARM, Standing, places
+from continualml.decide.watch import columns_asked_anew
 from continualml.errors import InputError
 from continualml.evidence import fold, gate
 from continualml.model import Model, Strategy
@@ -61,7 +62,7 @@ def declared(old: Model, new: Model, state: Standing) -> Standing:
         orders=tuple(o for o in state.orders if o.strategy in names and o.strategy not in gone),
         evidence=_carried(old, new, state, gone),
     )
-    state = asked_anew(old, new, before, state)
+    state = asked_anew(old, new, before, columns_asked_anew(old, new, before, state))
     return blend_ordered(state) if gone and BLEND in heads else state
 
 

@@ -77,6 +77,22 @@ def label_alarms(model: Model, state: Standing, outcome: Scored) -> tuple[Standi
     return state, decisions
 
 
+def columns_asked_anew(old: Model, new: Model, before: Standing, after: Standing) -> Standing:
+    """Begin the evidence on columns and labels anew where a new policy asks something else."""
+    there = after.drift
+    if there is None:
+        return after
+    columns, labels = question(new, after, there.columns), question(new, after, there.labels)
+    if columns == question(old, before, there.columns):
+        return after
+    fresh = replace(
+        there,
+        of_columns=drift.untouched(columns, seq=there.of_columns.seq),
+        of_labels=drift.untouched(labels, seq=there.of_labels.seq),
+    )
+    return replace(after, drift=fresh)
+
+
 def healed(model: Model, state: Standing) -> tuple[Standing, list[Decision]]:
     """Close an incident that has been silent for long enough; learning goes on."""
     after = recovered(model, state)
