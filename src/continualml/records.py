@@ -288,6 +288,19 @@ class Commanded:
     weights: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfit:
+    """Outcome: a serving process cannot let a version answer, and lets an earlier one answer.
+
+    ``guard`` says what for: it cannot be loaded or warmed, too many rows had no finite answer, or
+    its graph is far slower than that of the version before.
+    """
+
+    version: int
+    guard: Literal["load", "errors", "latency"]
+    because: str
+
+
 Outcome = (
     Scored
     | Trained
@@ -300,6 +313,7 @@ Outcome = (
     | Declared
     | Built
     | Commanded
+    | Unfit
 )
 
 

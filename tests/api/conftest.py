@@ -99,6 +99,18 @@ def graph(model: Model, slope: float) -> bytes:
     return data
 
 
+def altered(model: Model, *nodes: onnx.NodeProto) -> bytes:
+    """Make the graph of slope 1, with nodes between its "raw" scores and the "scores" it tells."""
+    proto = onnx.load_model_from_string(graph(model, 1.0))
+    product = next(n for n in proto.graph.node if n.op_type == "MatMul")
+    product.output[0] = "raw"
+    at = list(proto.graph.node).index(product) + 1
+    for i, node in enumerate(nodes):
+        proto.graph.node.insert(at + i, node)
+    data: bytes = onnx.ModelProto.SerializeToString(proto)
+    return data
+
+
 def free_port() -> int:
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))

@@ -37,6 +37,7 @@ from continualml.decide.standing import (
     rows_until_due,
     watched,
 )
+from continualml.decide.unfit import unfit
 from continualml.decide.watch import described
 from continualml.decide.watch import watched as watched_columns
 from continualml.evidence import fold
@@ -55,6 +56,7 @@ from continualml.records import (
     Scored,
     Trained,
     TrainingFailed,
+    Unfit,
     Watched,
 )
 
@@ -147,8 +149,8 @@ def step(model: Model, state: Standing, seq: int, outcome: Outcome) -> Step:
             after, decisions = failed(model, state, outcome)
         case Described() | Watched() | DelaysDescribed() | Arrived():
             after, decisions = _looked_at(model, state, outcome)
-        case Commanded():
-            after, decisions = commanded(model, state, outcome)
+        case Commanded() | Unfit():
+            after, decisions = _without_proof(model, state, outcome)
         case Declared():
             after, decisions = _declared(model, state, outcome)
         case _:  # what the loop runs on is no evidence; ``advance`` notes it
@@ -169,6 +171,14 @@ def _looked_at(
             return delays_described(model, state, outcome)
         case Arrived():
             return arrived(model, state, outcome)
+
+
+def _without_proof(
+    model: Model, state: Standing, outcome: Commanded | Unfit
+) -> tuple[Standing, list[Decision]]:
+    if isinstance(outcome, Commanded):
+        return commanded(model, state, outcome)
+    return unfit(model, state, outcome)
 
 
 def _declared(model: Model, state: Standing, outcome: Declared) -> tuple[Standing, list[Decision]]:

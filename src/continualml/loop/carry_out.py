@@ -161,8 +161,44 @@ def take_in(
     if known.standing and log.last_outcome(conn, name) != seen:
         raise OvertakenError(f"another turn of {name} has written first")
     numbered = log.append_outcome(conn, name, outcome, at)
+    ahead = ahead and _numbered(ahead, numbered.seq)
+    return _settled(conn, known, numbered, recorded_at=recorded_at, ahead=ahead)
+
+
+def foreign(conn: Connection, name: str) -> log.Numbered | None:
+    """Find the first outcome that another process logged and that nobody has taken in.
+
+    Each of them leads to an entry of the ledger, and the loop logs nothing before it has taken it
+    in: so what the last entry was decided from tells them apart, whatever became of the snapshot.
+    """
+    last = ledger.entries(conn, model=name, limit=1)
+    if not last:  # the loop has not begun
+        return None
+    seen = last[0].decision.basis.get("decided_from", {}).get("outcome", 0)
+    return next(iter(log.foreign_after(conn, name, seen)), None)
+
+
+def take_in_foreign(conn: Connection, name: str, *, recorded_at: str) -> tuple[LedgerEntry, ...]:
+    """Take in the first outcome that another process logged, if there is one: one transaction."""
+    numbered = foreign(conn, name)
+    if numbered is None:
+        return ()
+    before = known(conn, name)
+    _, entries = _settled(conn, before, numbered, recorded_at=recorded_at)
+    return entries
+
+
+def _settled(
+    conn: Connection,
+    known: decide.Known,
+    numbered: log.Numbered,
+    *,
+    recorded_at: str,
+    ahead: Advanced | None = None,
+) -> tuple[decide.Known, tuple[LedgerEntry, ...]]:
+    """Decide on an outcome of the log, and write down decision, pointers and messages."""
     seq, sha256 = numbered.seq, numbered.sha256
-    after, decisions = _numbered(ahead, seq) if ahead else decide.advance(known, seq, outcome)
+    after, decisions = ahead or decide.advance(known, seq, numbered.outcome)
     told = [decide.with_provenance(d, after, seq, sha256) for d in decisions]
     entries = tuple(ledger.record(conn, d, recorded_at) for d in told)
     if after.model is not None and after.standing is not None:
@@ -173,9 +209,14 @@ def take_in(
 
 
 def known(conn: Connection, name: str) -> decide.Known:
-    """Read what is known of a model: from the snapshot, or folded anew if that is lost or old."""
-    there = snapshots.get(conn, name)
-    if there and there[0] == log.last_outcome(conn, name):
+    """Read what is known of a model: from the snapshot, or folded anew if that is lost or old.
+
+    What other processes logged is known once it has been taken in: its decisions are to be
+    written down.
+    """
+    there, waiting = snapshots.get(conn, name), foreign(conn, name)
+    before = waiting.seq if waiting else None
+    if there and there[0] == log.last_outcome(conn, name, before=before):
         try:
             kept = msgspec.json.decode(there[1], type=_Snapshot)
         except msgspec.DecodeError as error:  # an older build wrote it
@@ -185,6 +226,8 @@ def known(conn: Connection, name: str) -> decide.Known:
     found, after = decide.Known(), 0
     while some := log.outcomes_after(conn, name, after, 1_000):
         for seq, outcome in some:
+            if seq == before:
+                return found
             found, _ = decide.advance(found, seq, outcome)
         after = some[-1][0]
     return found
@@ -244,6 +287,8 @@ def _point(
 ) -> None:
     old, new = _aliases(before), _aliases(after)
     name = after.model.name if after.model else ""
+    if "previous" in old.keys() - new.keys():
+        pointers.lift(conn, name, "previous")
     for alias, (version, weights) in new.items():
         if old.get(alias) == (version, weights):
             continue

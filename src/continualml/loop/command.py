@@ -38,7 +38,10 @@ def command(
     if not said.strip():
         raise InputError("because", expected="a reason, for those who ask later", got=said)
     now = datetime.now(UTC)
+    recorded_at = now.isoformat(timespec="milliseconds")
     with write(engine) as conn:
+        while carry_out.take_in_foreign(conn, name, recorded_at=recorded_at):
+            pass  # what a guard found comes first, as it stands in the log
         known = carry_out.known(conn, name)
         if known.model is None or known.standing is None:
             raise InputError(f"models.{name}", expected="a model with a champion", got=None)
@@ -54,7 +57,7 @@ def command(
             name,
             outcome,
             at=now.timestamp(),
-            recorded_at=now.isoformat(timespec="milliseconds"),
+            recorded_at=recorded_at,
         )
     return entries[-1]
 

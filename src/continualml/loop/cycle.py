@@ -156,12 +156,13 @@ class Loop:
 
     def _turn(self, model: Model, run: Run) -> Verdict:
         until = time.monotonic() + self.most_s
+        entries = self._caught_up(model.name)
         with read(self.engine) as conn:
             known = carry_out.known(conn, model.name)
             model = periods.in_rows(conn, model, known)
         if known.standing is None:
             return self._begin(model, run)
-        before, entries = known.standing.rows, list[LedgerEntry]()
+        before = known.standing.rows
         if known.standing.policy != decide.policy_hash(model):
             known, some = self._take_in(known, model, Declared(model=model))
             entries += some
@@ -185,6 +186,19 @@ class Loop:
         run("notify", partial(_tell, entries))
         after = _standing(known)
         return _verdict(model, after, entries, after.rows - before)
+
+    def _caught_up(self, name: str) -> list[LedgerEntry]:
+        """Take in what other processes logged, before anything that is decided on it."""
+        entries: list[LedgerEntry] = []
+        with read(self.engine) as conn:
+            more = carry_out.foreign(conn, name) is not None
+        while more:
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            with write(self.engine) as conn:
+                some = carry_out.take_in_foreign(conn, name, recorded_at=now)
+            entries += some
+            more = bool(some)
+        return entries
 
     def _begin(self, model: Model, run: Run) -> Verdict:
         """Train the first champion once there are rows enough for it."""

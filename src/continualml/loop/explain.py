@@ -13,8 +13,7 @@ from continualml.records import Json, LedgerEntry, Rows, Version
 from continualml.scoring.session import Session
 from continualml.store import artifacts, ledger, lineage, log, pointers
 
-# Kinds of decisions after which a version answers, and those in which a policy comes into force.
-_INSTALLS = ("first", "promote", "follow", "rollback")
+# Kinds of decisions in which a policy comes into force.
 _DECLARES = ("first", "policy")
 
 
@@ -44,7 +43,7 @@ def observation(conn: Connection, directory: Path, model: Model, observation_id:
         "recorded_at": datetime.fromtimestamp(row.recorded_at, UTC).isoformat(),
         "answer": _said(model, np.frombuffer(row.answer, "<f8")) if row.answer else None,
         "version": _version(known, row.revision),
-        "installed_by": _short(_last(conn, name, seq, _INSTALLS, version=row.version))
+        "installed_by": _short(_last(conn, name, seq, ledger.INSTALLS, version=row.version))
         if known
         else None,
         "policy": _policy(_last(conn, name, seq, _DECLARES)),

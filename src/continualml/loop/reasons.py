@@ -62,6 +62,13 @@ def sentences(d: Decision) -> Iterator[str]:
         yield f"the policy changed in {', '.join(changed)}"
     if incident := basis.get("incident"):
         yield f"an incident is open, or was until now: {incident}"
+    yield from _without_proof(basis)
+
+
+def _without_proof(basis: Json) -> Iterator[str]:
+    """Say what a guard found, or who commanded it."""
+    if unfit := basis.get("unfit"):
+        yield f"the guard on {unfit['guard']} found version {unfit['version']} unfit to answer"
     if "by_hand" in basis:
         yield f"commanded by {basis['by_hand']}, without proof: {basis['said']}"
 

@@ -10,6 +10,8 @@ from continualml.records import Decision, Json, LedgerEntry
 from continualml.store.tables import ledger
 
 GENESIS = "0" * 64
+# Kinds of decisions after which a version answers.
+INSTALLS = ("first", "promote", "follow", "rollback")
 
 
 def record(conn: Connection, decision: Decision, recorded_at: str) -> LedgerEntry:
@@ -66,6 +68,12 @@ def entries(
     asked = asked if version is None else asked.where(ledger.c.version == version)
     asked = asked.where(ledger.c.kind.in_(kinds)) if kinds else asked
     return [_entry(row) for row in conn.execute(asked)]
+
+
+def installed_by(conn: Connection, model: str) -> int:
+    """Return the number of the outcome that let the champion answer; 0 before there is one."""
+    last = entries(conn, model=model, kinds=INSTALLS, limit=1)
+    return int(last[0].decision.basis.get("decided_from", {}).get("outcome", 0)) if last else 0
 
 
 def counts(conn: Connection, model: str, *, after: int) -> dict[str, int]:

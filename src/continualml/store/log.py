@@ -23,6 +23,7 @@ from continualml.records import (
     Scored,
     Trained,
     TrainingFailed,
+    Unfit,
     Watched,
 )
 from continualml.store.engine import insert_rows, take_numbers
@@ -40,7 +41,10 @@ _KINDS: dict[str, type[Outcome]] = {
     "arrived": Arrived,
     "built": Built,
     "commanded": Commanded,
+    "unfit": Unfit,
 }
+# What other processes than the loop append.
+_FOREIGN = ("unfit",)
 _MOST_IDS = 500
 
 
@@ -247,6 +251,16 @@ def numbered_after(conn: Connection, model: str, after: int, limit: int) -> list
     return [_numbered(row) for row in conn.execute(asked)]
 
 
+def foreign_after(conn: Connection, model: str, after: int) -> list[Numbered]:
+    """Read the outcomes that the loop did not write itself, in the order of their numbers."""
+    asked = (
+        select(outcomes.c.seq, outcomes.c.kind, outcomes.c.body)
+        .where(outcomes.c.model == model, outcomes.c.seq > after, outcomes.c.kind.in_(_FOREIGN))
+        .order_by(outcomes.c.seq)
+    )
+    return [_numbered(row) for row in conn.execute(asked)]
+
+
 def made(conn: Connection, model: str, version: int) -> Trained | Merged | None:
     """Find the outcome that a version came of, the newest first."""
     asked = (
@@ -294,9 +308,10 @@ def observed(conn: Connection, names: Iterable[str]) -> list[str]:
     return found
 
 
-def last_outcome(conn: Connection, model: str) -> int:
-    """Return the number of a model's last outcome; 0 without one."""
+def last_outcome(conn: Connection, model: str, *, before: int | None = None) -> int:
+    """Return the number of a model's last outcome, below ``before`` if given; 0 without one."""
     asked = select(func.max(outcomes.c.seq)).where(outcomes.c.model == model)
+    asked = asked if before is None else asked.where(outcomes.c.seq < before)
     return int(conn.execute(asked).scalar() or 0)
 
 

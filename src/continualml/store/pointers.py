@@ -105,6 +105,11 @@ def point(
         )
 
 
+def lift(conn: Connection, model: str, alias: str) -> None:
+    """Let an alias point nowhere."""
+    conn.execute(delete(pointers).where(pointers.c.model == model, pointers.c.alias == alias))
+
+
 def pointed(conn: Connection, model: str) -> dict[str, int]:
     """Read where every pointer of a model points."""
     asked = select(pointers.c.alias, pointers.c.version).where(pointers.c.model == model)

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,16 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from continualml.app.api import guard
+from continualml.app.api.guard import Guard
 from continualml.app.api.problems import ProblemError
 from continualml.errors import InputError
 from continualml.model import Model
-from continualml.records import Rows, Version
+from continualml.records import Rows, Unfit, Version
 from continualml.scoring.session import Session
 from continualml.store import artifacts, pointers
 from continualml.store.artifacts import ArtifactError
-from continualml.store.engine import StoreUnavailableError, read
+from continualml.store.engine import StoreUnavailableError, read, write
 from continualml.store.pointers import Pointer
 
 _LOOK_S = 0.2
@@ -39,6 +42,7 @@ class Champion:
     session: Session
     revision: int | None = None
     weights: NDArray[np.float32] | None = None
+    guard: Guard = field(default_factory=Guard)
     header: tuple[bytes, bytes] = field(init=False)
     _waiting: list[_Waiting] = field(default_factory=list)
 
@@ -59,15 +63,17 @@ class Champion:
         waiting, self._waiting = self._waiting, []
         try:
             rows = _joined([rows for rows, _ in waiting])
-            together = self.session.answer(rows, self.weights)
+            together = self._timed(rows)
         except InputError as error:
             if len(waiting) == 1:
+                self._failed(waiting[0][0])
                 _fail(waiting[0][1], error)
                 return
             for one in waiting:  # somebody's rows have no answer: the others have one
                 self._run_alone(*one)
         except Exception as error:  # noqa: BLE001  handed on to each request that waits
-            for _, future in waiting:
+            for rows, future in waiting:
+                self._failed(rows)
                 _fail(future, error)
         else:
             at = 0
@@ -80,18 +86,37 @@ class Champion:
         if future.done():
             return
         try:
-            future.set_result(self.session.answer(rows, self.weights))
+            future.set_result(self._timed(rows))
         except InputError as error:
+            self._failed(rows)
             future.set_exception(error)
+
+    def _timed(self, rows: Rows) -> NDArray[np.float64]:
+        began = time.perf_counter()
+        answer = self.session.answer(rows, self.weights)
+        self.guard.ran(len(rows), time.perf_counter() - began)
+        return answer
+
+    def _failed(self, rows: Rows) -> None:
+        self.guard.failed(rows, guard.unanswered(self.session, rows, self.weights))
+
+    def answers(self, several: list[Rows]) -> bool:
+        """Tell whether it has a finite answer for most of the rows."""
+        missing = guard.unanswered(self.session, _joined(several), self.weights)
+        return bool(2 * missing.sum() < len(missing))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A version that the pointer names and that cannot be loaded, and why."""
+    """A version that the pointer names and that does not answer, and why.
+
+    ``unfit`` is False where the version is not to blame: the schema is another one.
+    """
 
     version: int
     because: str
     at: float
+    unfit: bool = True
 
 
 class Champions:
@@ -110,6 +135,10 @@ class Champions:
         self._current: dict[str, Champion] = {}
         self.failures: dict[str, Failure] = {}
         self._unread = False
+        # Versions that a guard sent away, and those that were found unfit for any reason.
+        self._sent_away: dict[str, set[int]] = {name: set() for name in models}
+        self._found: dict[str, set[int]] = {name: set() for name in models}
+        self._untold: list[tuple[str, Unfit]] = []
 
     def of(self, model: str) -> Champion:
         """Return who answers for the model now.
@@ -129,14 +158,19 @@ class Champions:
         return self._current.get(model)
 
     def look(self) -> None:
-        """Follow each pointer that has moved; whatever fails leaves the old champion."""
+        """Heed the guards and follow each pointer that has moved; log which version is unfit.
+
+        Whatever fails leaves the old champion.
+        """
         try:
             with read(self._engine) as conn:
                 for name in self._models:
+                    self._heed(conn, name)
                     self._look(conn, name)
+            self._tell()
         except (SQLAlchemyError, StoreUnavailableError) as error:
             if not self._unread:
-                logger.warning("The pointers cannot be read, champions stay: {}", error)
+                logger.warning("The store cannot be read or written, champions stay: {}", error)
             self._unread = True
         else:
             self._unread = False
@@ -151,7 +185,9 @@ class Champions:
         if isinstance(loaded, Champion):
             moved = not self._answers(name, pointer.version)
             self._current[name] = loaded
-            self.failures.pop(name, None)
+            if pointer.version not in self._sent_away[name]:
+                self.failures.pop(name, None)
+                self._found[name].clear()
             if moved:
                 logger.info("{}: version {} answers now", name, pointer.version)
             return
@@ -159,7 +195,43 @@ class Champions:
             logger.error("{}: version {} stays out: {}", name, pointer.version, loaded.because)
         self.failures[name] = loaded
         if name not in self._current:
-            self._fall_back(conn, name, said=said)
+            self._fall_back(name, self._instead(conn, name, {pointer.version}, said=said))
+        # Where nothing at all can be loaded, no version is to blame for it.
+        if name in self._current and loaded.unfit:
+            self._note(name, Unfit(version=pointer.version, guard="load", because=loaded.because))
+
+    def _heed(self, conn: Connection, name: str) -> None:
+        """Let an earlier version answer at once if the guard of the one that answers tripped."""
+        current = self._current.get(name)
+        if current is None or (tripped := current.guard.tripped) is None:
+            return
+        version, away = current.known.version, self._sent_away[name]
+        if version in away:  # nobody else was there
+            return
+        instead = self._instead(conn, name, {version, *away}, said=False)
+        refused = current.guard.unanswerable
+        if tripped.guard == "errors" and instead is not None and not instead.answers(refused):
+            said = "{}: {} by version {}, nor by version {}: the rows are at fault"
+            logger.warning(said, name, tripped.because, version, instead.known.version)
+            current.guard.excuse()
+            return
+        away.add(version)
+        logger.error("{}: version {} is unfit: {}", name, version, tripped.because)
+        self._note(name, Unfit(version=version, guard=tripped.guard, because=tripped.because))
+        self.failures[name] = Failure(version=version, because=tripped.because, at=time.monotonic())
+        self._fall_back(name, instead)
+
+    def _note(self, name: str, unfit: Unfit) -> None:
+        if unfit.version not in self._found[name]:
+            self._found[name].add(unfit.version)
+            self._untold.append((name, unfit))
+
+    def _tell(self) -> None:
+        """Log what was found, for the loop; what cannot be written now stays for the next look."""
+        while self._untold:
+            with write(self._engine) as conn:
+                guard.append(conn, *self._untold[0], at=datetime.now(UTC).timestamp())
+            del self._untold[0]
 
     def _answers(self, name: str, version: int) -> bool:
         current = self._current.get(name)
@@ -167,25 +239,47 @@ class Champions:
 
     def _wanted(self, name: str, pointer: Pointer) -> bool:
         current, failure = self._current.get(name), self.failures.get(name)
+        away = self._sent_away[name]
+        if pointer.version in away:
+            # Where nobody else is there it answers on; then its weights are followed.
+            return (
+                current is not None
+                and current.known.version == pointer.version
+                and current.revision != pointer.revision
+            )
+        away.clear()  # another one is the champion: whoever was sent away may be called back
         if current is not None and current.known.version == pointer.version:
             self.failures.pop(name, None)
+            self._found[name].clear()
             return current.revision != pointer.revision
         waited = failure is None or time.monotonic() - failure.at >= _TRY_AGAIN_S
         return waited or (failure is not None and failure.version != pointer.version)
 
-    def _fall_back(self, conn: Connection, name: str, *, said: bool) -> None:
-        """Let an earlier version answer, as after a restart with a bad champion."""
+    def _instead(
+        self, conn: Connection, name: str, without: set[int], *, said: bool
+    ) -> Champion | None:
+        """Load an earlier version to answer, as after a restart with a bad champion."""
+        unfit: list[Unfit] = []
         for alias in _INSTEAD:
             pointer = pointers.pointer(conn, name, alias)
-            if pointer is None:
+            if pointer is None or pointer.version in without:
                 continue
             loaded = self._load(conn, name, pointer)
             if isinstance(loaded, Champion):
-                self._current[name] = loaded
-                logger.warning("{}: {} version {} answers instead", name, alias, pointer.version)
-                return
+                for one in unfit:
+                    self._note(name, one)
+                return loaded
             if not said:
                 logger.error("{}: {} cannot answer either: {}", name, alias, loaded.because)
+            if loaded.unfit:
+                found = Unfit(version=pointer.version, guard="load", because=loaded.because)
+                unfit.append(found)
+        return None
+
+    def _fall_back(self, name: str, instead: Champion | None) -> None:
+        if instead is not None:
+            self._current[name] = instead
+            logger.warning("{}: version {} answers instead", name, instead.known.version)
 
     def _load(self, conn: Connection, name: str, pointer: Pointer) -> Champion | Failure:
         """Load, check and warm the version that a pointer names."""
@@ -194,18 +288,28 @@ class Champions:
         current = self._current.get(name)
         if current is not None and current.known.version == version:
             # Only the weights moved: the graph that is loaded takes them as an input.
-            return Champion(current.known, current.session, pointer.revision, weights)
+            return Champion(
+                current.known, current.session, pointer.revision, weights, current.guard
+            )
         known = pointers.version(conn, name, version)
         if known is None:
             because = f"version {version} is not registered"
             return Failure(version=version, because=because, at=time.monotonic())
         try:
             session = Session(artifacts.read(self._directory, known.sha256))
-            session.fits(self._models[name])
-            session.warm()
         except (ArtifactError, InputError) as error:
             return Failure(version=version, because=str(error), at=time.monotonic())
-        return Champion(known, session, pointer.revision, weights)
+        try:
+            session.fits(self._models[name])
+        except InputError as error:
+            return Failure(version=version, because=str(error), at=time.monotonic(), unfit=False)
+        try:
+            session.warm()
+        except InputError as error:
+            return Failure(version=version, because=str(error), at=time.monotonic())
+        before_s = current.guard.known_s() if current is not None else None
+        guarded = Guard(before_s=before_s)
+        return Champion(known, session, pointer.revision, weights, guarded)
 
     def _nobody(self, model: str) -> ProblemError:
         failure = self.failures.get(model)
