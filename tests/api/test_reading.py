@@ -62,6 +62,7 @@ def test_pages_of_decisions_hold_each_decision_once_the_newest_first(
     assert seen == [7, 6, 5, 4, 3, 2, 1]
     one = api.get("/decisions/3").json()
     assert (one["because"], one["basis"]) == ("reason 2", {"i": 2})
+    assert "rows" in one
     alarms = api.get("/decisions", params={"kind": "alarm"}).json()["decisions"]
     assert [d["n"] for d in alarms] == [6, 4, 2]
 
@@ -75,6 +76,7 @@ def test_a_prediction_tells_what_was_answered_by_whom_and_the_truth(api: httpx.C
 
     assert told["features"] == {"age": 1.5, "debt": None}
     assert told["version"] == 1
+    assert told["seq"] >= 1
     assert told["sha256"] == api.get("/models/loan/versions/1").json()["sha256"]
     assert {"observation_id": "a/b c", **told["answer"]} == said
     assert [t["label"] for t in told["labels"]] == ["no"]

@@ -1,12 +1,15 @@
 """How answers are printed: a table for people, JSON for programs, errors in one sentence."""
 
 import json
+from textwrap import fill
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+_INDENT = " " * 6
 
 
 def print_rows(told: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -24,6 +27,27 @@ def print_rows(told: list[dict[str, Any]], *, as_json: bool) -> None:
     for row in told:
         table.add_row(*(escape(_cell(row.get(name))) for name in columns))
     Console().print(table)
+
+
+def print_lines(told: list[dict[str, Any]], *, width: int | None = None) -> None:
+    """Print rows of like keys, one a line; what does not fit of the last column follows below it.
+
+    Parameters
+    ----------
+    width
+        Characters of a line; None: those of the terminal, and endless where there is none.
+    """
+    if not told:
+        typer.echo("nothing")
+        return
+    console = Console()
+    most = width or (console.width if console.is_terminal else 1_000_000)
+    *names, last = told[0]
+    cells = [{name: _cell(row[name]) for name in row} for row in ({n: n for n in told[0]}, *told)]
+    widths = {name: max(len(row[name]) for row in cells) for name in names}
+    for row in cells:
+        line = "  ".join([*(row[name].ljust(widths[name]) for name in names), row[last]])
+        typer.echo(fill(line, most, subsequent_indent=_INDENT, break_on_hyphens=False))
 
 
 def print_facts(told: dict[str, Any], *, depth: int = 0) -> None:

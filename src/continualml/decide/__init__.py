@@ -119,7 +119,7 @@ def begin(model: Model, seq: int, outcome: Trained) -> Step:
         "policy": state.policy,
         "model": msgspec.to_builtins(model),
     }
-    because = f"first champion, trained on rows up to {first.through}, judged on later ones"
+    because = f"first champion, trained on rows up to number {first.through}, judged on later ones"
     said = about(model, state, "first", because=because, basis=basis, version=first.version)
     state = replace(state, orders=(reference_order(state),))
     return order_due(model, state), (said,)

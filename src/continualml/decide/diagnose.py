@@ -46,14 +46,14 @@ def of_columns(alarm: DriftAlarm) -> Diagnosis:
     broken = [m for m in features if m.pattern in _BROKEN]
     if broken:
         what = ", ".join(f"{m.name} ({m.pattern})" for m in broken)
-        because = f"{BROKEN_FEED}: {what}, since row {alarm.began}; nothing is learnt meanwhile"
+        because = f"{BROKEN_FEED}: {what}, since number {alarm.began}; nothing is learnt meanwhile"
         return Diagnosis(name=BROKEN_FEED, because=because, began=alarm.began, incident=True)
     what = ", ".join(
         f"{m.name} {m.cell} {m.direction}: {m.reference_share:.2f} -> {m.share:.2f}"
         for m in alarm.moved
     )
     because = (
-        f"{COVARIATE_SHIFT}: {what}, since row {alarm.began}; while the loss keeps its promise, "
+        f"{COVARIATE_SHIFT}: {what}, since number {alarm.began}; while the loss keeps its promise, "
         "nothing follows from it"
     )
     return Diagnosis(name=COVARIATE_SHIFT, because=because, began=alarm.began, incident=False)
@@ -64,16 +64,16 @@ def of_labels(alarm: DriftAlarm) -> Diagnosis:
     first = alarm.moved[0]
     if first.pattern in _BROKEN:
         because = (
-            f"{LABEL_FAULT}: every label is the same since row {alarm.began}; nothing is learnt "
+            f"{LABEL_FAULT}: every label is the same since number {alarm.began}; nothing is learnt "
             "meanwhile"
             if first.pattern == "constant"
-            else f"{LABEL_FAULT}: labels are {first.pattern} since row {alarm.began}; nothing is "
-            "learnt meanwhile"
+            else f"{LABEL_FAULT}: labels are {first.pattern} since number {alarm.began}; "
+            "nothing is learnt meanwhile"
         )
         return Diagnosis(name=LABEL_FAULT, because=because, began=alarm.began, incident=True)
     because = (
         f"{PRIOR_SHIFT}: the share of {first.cell} went from {first.reference_share:.2f} to "
-        f"{first.share:.2f} since row {alarm.began}; while the loss keeps its promise, nothing "
+        f"{first.share:.2f} since number {alarm.began}; while the loss keeps its promise, nothing "
         "follows from it"
     )
     return Diagnosis(name=PRIOR_SHIFT, because=because, began=alarm.began, incident=False)
@@ -105,7 +105,7 @@ def of_loss(model: Model, state: Standing, *, metric: str, level: float, began: 
     the opposite of the labels, and if every other version does too, the labels have turned: a
     world seldom turns by itself into its exact contrary.
     """
-    said = f"the champion's {metric} is above the promised {level:.4f} since row {began}"
+    said = f"the champion's {metric} is above the promised {level:.4f} since number {began}"
     if state.incident is not None:
         because = f"{said}; taken for the {state.incident.name} that is open"
         return Diagnosis(name=state.incident.name, because=because, began=began, incident=True)

@@ -106,7 +106,7 @@ def scored(model: Model, state: Standing, outcome: Scored) -> tuple[Standing, li
     if crossing and crossing.proven:
         state = _proven(model, state, crossing.proven[0], decisions)
     if not decisions:
-        because = f"no evidence reached its threshold by row {state.read}"
+        because = f"no evidence reached its threshold by number {state.read}"
         basis = evidence_now(model, state)
         version = state.champion.version
         decisions.append(about(model, state, "keep", because=because, basis=basis, version=version))

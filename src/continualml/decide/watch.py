@@ -100,7 +100,7 @@ def healed(model: Model, state: Standing) -> tuple[Standing, list[Decision]]:
         return state, []
     incident = state.incident
     because = (
-        f"no sign of the {incident.name} since row {incident.last}; its rows are left out of "
+        f"no sign of the {incident.name} since number {incident.last}; its rows are left out of "
         "every later fit, and learning goes on"
     )
     basis: Json = {"incident": msgspec.to_builtins(incident)}

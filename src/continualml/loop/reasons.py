@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from continualml.errors import InputError
 from continualml.records import Decision, Json, LedgerEntry
-from continualml.store import ledger
+from continualml.store import ledger, lineage
 
 _AROUND = 2
 
@@ -23,6 +23,7 @@ def decision(conn: Connection, n: int) -> Json:
     if entry is None:
         raise InputError("id", expected="the number of a decision", got=n)
     d = entry.decision
+    shown = lineage.shown(conn, [entry])[n]
     around = [ledger.entry(conn, k) for k in range(n - _AROUND, n + _AROUND + 1) if k != n]
     built = ledger.entries(conn, model=d.model, kinds=("build",), before=n + 1, limit=1)
     return {
@@ -31,9 +32,10 @@ def decision(conn: Connection, n: int) -> Json:
         "kind": d.kind,
         "version": d.version,
         "because": d.because,
-        "read_up_to_row": d.seq,
+        "rows": shown["rows"],
+        "read_up_to_number": d.seq,
         "recorded_at": entry.recorded_at,
-        "evidence": list(sentences(d)),
+        "evidence": list(sentences(d, shown.get("began"))),
         "decided_from": d.basis.get("decided_from"),
         "build": built[0].decision.basis["build"] if built else None,
         "hash": entry.hash,
@@ -41,8 +43,8 @@ def decision(conn: Connection, n: int) -> Json:
     }
 
 
-def sentences(d: Decision) -> Iterator[str]:
-    """Say what a decision's basis holds."""
+def sentences(d: Decision, began: Json | None = None) -> Iterator[str]:
+    """Say what a decision's basis holds; ``began`` as in ``lineage.shown``."""
     basis = d.basis
     if promised := basis.get("promised"):
         levels = ", ".join(f"{metric} at most {level:.4f}" for metric, level in promised.items())
@@ -50,7 +52,7 @@ def sentences(d: Decision) -> Iterator[str]:
     if alarm := basis.get("loss"):
         yield f"worse than promised: {_held(alarm)}"
     if "diagnosis" in basis:
-        yield from _alarmed(basis)
+        yield from _alarmed(basis, began)
     for name, proof in (basis.get("gate") or {}).items():
         yield f"{name} (version {proof['version']}) better than the champion: {_held(proof)}"
     if "worse_by" in basis:
@@ -73,10 +75,10 @@ def _without_proof(basis: Json) -> Iterator[str]:
         yield f"commanded by {basis['by_hand']}, without proof: {basis['said']}"
 
 
-def _alarmed(basis: Json) -> Iterator[str]:
+def _alarmed(basis: Json, began: Json | None) -> Iterator[str]:
     """Say what an alarm was taken for, and which columns moved."""
     seen = basis["metric"] if "metric" in basis else f"the {basis['family']}"
-    yield f"taken for {basis['diagnosis']}, seen in {seen}; began about row {basis['began']}"
+    yield f"taken for {basis['diagnosis']}, seen in {seen}; began about {_since(basis, began)}"
     if "alarm_evidence" in basis:
         alarm = {"evidence": basis["alarm_evidence"], "threshold": basis["alarm_threshold"]}
         yield f"{basis['family']} moved: {_held(alarm)}"
@@ -85,6 +87,12 @@ def _alarmed(basis: Json) -> Iterator[str]:
             f"{m['name']}: {m['cell']} {m['direction']}, share {m['reference_share']:.3f} -> "
             f"{m['share']:.3f} ({m['pattern']})"
         )
+
+
+def _since(basis: Json, began: Json | None) -> str:
+    if began is None:
+        return f"number {basis['began']}"
+    return f"observation {began['observation_id']} of {began['at']} (number {began['number']})"
 
 
 def _held(proof: Json) -> str:

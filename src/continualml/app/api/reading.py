@@ -14,7 +14,7 @@ from continualml.app.api.problems import ProblemError
 from continualml.app.api.serving import Serving, serving_of
 from continualml.model import Model
 from continualml.records import Json, LedgerEntry, Version
-from continualml.store import ledger, log, pointers, snapshots, windows
+from continualml.store import ledger, lineage, log, pointers, snapshots, windows
 from continualml.store.engine import read
 from continualml.store.tables import labels
 
@@ -98,8 +98,9 @@ def decisions(
         found = ledger.entries(
             conn, model=model, kinds=tuple(kind or ()), before=before, limit=limit
         )
+        shown = lineage.shown(conn, found)
     following = found[-1].n if len(found) == limit else None
-    return {"decisions": [_decision(e) for e in found], "next_before": following}
+    return {"decisions": [_decision(e, shown[e.n]) for e in found], "next_before": following}
 
 
 @router.get("/decisions/{n}", summary="One decision, and what it was decided from")
@@ -108,15 +109,15 @@ def decision(request: Request, n: int) -> Json:
     serving = _serving(request)
     with read(serving.engine) as conn:
         found = ledger.entry(conn, n)
-    if found is None:
-        raise ProblemError(404, "unknown-decision", f"there is no decision {n}")
-    return _decision(found)
+        if found is None:
+            raise ProblemError(404, "unknown-decision", f"there is no decision {n}")
+        return _decision(found, lineage.shown(conn, [found])[n])
 
 
 @router.get(
     "/predictions/{observation_id:path}", summary="What was answered, by whom, and the truth"
 )
-def lineage(request: Request, observation_id: str, model: str | None = None) -> Json:
+def answered(request: Request, observation_id: str, model: str | None = None) -> Json:
     """Tell where one answer came from."""
     serving = _serving(request)
     asked = serving.model(model)
@@ -129,6 +130,7 @@ def lineage(request: Request, observation_id: str, model: str | None = None) -> 
         )
         truths = [dict(r._mapping) for r in said]  # noqa: SLF001  SQLAlchemy's public name for it
         known = pointers.version(conn, asked.name, row.version) if row and row.version else None
+        seq = lineage.observed_seq(conn, asked.name, observation_id)
         weights = (
             pointers.weights_of(conn, asked.name, row.revision) if row and row.revision else None
         )
@@ -137,6 +139,7 @@ def lineage(request: Request, observation_id: str, model: str | None = None) -> 
     return {
         "model": asked.name,
         "observation_id": observation_id,
+        "seq": seq,
         "recorded_at": row.recorded_at,
         "features": _features(asked, row),
         "version": row.version,
@@ -153,6 +156,8 @@ def _status(serving: Serving, asked: Model) -> Json:
         there = snapshots.get(conn, asked.name)
         report: Json | None = msgspec.json.decode(there[1])["report"] if there else None
         waiting = windows.n_joined(conn, asked, report["read"] if report else 0)
+        alarms = ledger.entries(conn, model=asked.name, kinds=("alarm",), limit=5)
+        shown = lineage.shown(conn, alarms)
         told = {
             "model": asked.name,
             "kind": asked.kind,
@@ -163,10 +168,7 @@ def _status(serving: Serving, asked: Model) -> Json:
             "loop": report,
             "waiting_rows": waiting,
             "versions": [_short(v) for v in pointers.versions_of(conn, asked.name, limit=10)],
-            "alarms": [
-                _decision(e)
-                for e in ledger.entries(conn, model=asked.name, kinds=("alarm",), limit=5)
-            ],
+            "alarms": [_decision(e, shown[e.n]) for e in alarms],
         }
     answers = serving.champions.get(asked.name)
     return {**told, "champion": answers.known.version if answers else None}
@@ -182,10 +184,10 @@ def _short(known: Version) -> Json:
     }
 
 
-def _decision(entry: LedgerEntry) -> Json:
+def _decision(entry: LedgerEntry, shown: Json) -> Json:
     told = dataclasses.asdict(entry)
     decided: dict[str, Any] = told.pop("decision")
-    return {"n": told["n"], **decided, **told}
+    return {"n": told["n"], **decided, **told, **shown}
 
 
 def _features(asked: Model, row: log.Observed) -> Json:
