@@ -13,17 +13,16 @@ from continualml.loop.training import Limits, Trainer
 from continualml.store import leases
 from continualml.store.engine import open_store
 
-_BEAT = "scheduled-cycle"
-
 
 def continual_cycle() -> str:
     """Turn every model's loop once; a run that comes too late skips itself."""
     logs.begin()  # each run is a process of its own
     project = settings.load()
     said = project.settings
-    if prefect.is_stale(said.check_interval_seconds):
-        return "skipped: a newer run is due"
     engine = open_store(said.database_url)
+    if prefect.is_stale(said.check_interval_seconds):
+        leases.beat(engine, leases.SKIPPED)  # the scheduler is there, and works off what was late
+        return "skipped: a newer run is due"
     run = prefect.run_as_tasks(retries=said.task_retries, retry_delay_s=said.retry_delay_seconds)
     limits = Limits(seconds=said.train_timeout_seconds, memory_mb=said.train_memory_mb)
     with Trainer(limits) as trainer:
@@ -57,7 +56,7 @@ def turn_all(loop: Loop, run: Run) -> str:
             logger.exception("scheduled: a turn of {} failed", name)
             failed.append(f"{name}: {type(error).__name__}: {error}")
         else:
-            leases.beat(loop.engine, _BEAT)
+            leases.beat(loop.engine, leases.TURNED)
             said.append(f"{name}: {verdict.kind}: {verdict.because}")
     if failed:
         raise TurnsFailedError("; ".join(failed))
@@ -74,4 +73,6 @@ continual_cycle = prefect.flow_of(continual_cycle)
 
 if __name__ == "__main__":
     logs.begin()
-    prefect.serve(continual_cycle, period_s=settings.load().settings.check_interval_seconds)
+    period_s = settings.load().settings.check_interval_seconds
+    logger.info("scheduled: cancelled {} late runs", prefect.cancel_late(period_s))
+    prefect.serve(continual_cycle, period_s=period_s)

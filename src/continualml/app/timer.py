@@ -19,8 +19,9 @@ from continualml.settings import Project
 from continualml.store import failed_turns, leases
 from continualml.store.engine import StoreUnavailableError, open_store
 
-SCHEDULED = "scheduled-cycle"
+SCHEDULED = leases.TURNED
 _LOOK_S = 0.2
+_BEAT_S = 5.0
 _SILENT_PERIODS = 3
 _LONGEST_PAUSE_S = 60.0
 _MOST_DOUBLINGS = 10
@@ -57,11 +58,14 @@ def run(project: Project, stopped: threading.Event) -> None:
             trainer=trainer,
             holder=f"timer@{socket.gethostname()}:{os.getpid()}",
         )
-        began, failed = time.monotonic(), 0
+        began, failed, beaten = time.monotonic(), 0, 0.0
         watched = {name: _Watched(last=began) for name in project.models}
         logger.info("timer: watching {}", ", ".join(project.models))
         while not stopped.wait(_pause_s(failed)):
             try:
+                if time.monotonic() - beaten > _BEAT_S:
+                    leases.beat(engine, leases.TIMER)
+                    beaten = time.monotonic()
                 _look(loop, watched, said.check_interval_seconds, began)
                 failed = 0
             except StoreUnavailableError as error:

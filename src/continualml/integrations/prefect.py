@@ -4,18 +4,31 @@ While Prefect is down nothing is lost: the timer turns the loop by itself.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runtime import flow_run
+from prefect.states import Cancelled
 
 T = TypeVar("T")
 Run = Callable[[str, Callable[[], Any]], Any]
 Turn = Callable[[Run], str]
 FLOW = "continual-cycle"
 _LONGEST_TASK_S = 300.0
+_AT_ONCE = 200  # Prefect gives no more
 
 
 def flow_of(function: Callable[[], str]) -> Any:
@@ -44,6 +57,30 @@ def is_stale(period_s: float) -> bool:
     """Say whether this run was due more than a period ago, as happens after an outage."""
     due = flow_run.scheduled_start_time
     return due is not None and (datetime.now(UTC) - due).total_seconds() > period_s
+
+
+def cancel_late(period_s: float) -> int:
+    """Cancel the runs that were due more than a period ago; return how many these were.
+
+    After an outage there are fifty minutes of them, and they would be worked off first.
+    """
+    before = datetime.now(UTC) - timedelta(seconds=period_s)
+    late = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        expected_start_time=FlowRunFilterExpectedStartTime(before_=before),
+    )
+    ours, n = FlowFilter(name=FlowFilterName(any_=[FLOW])), 0
+    with get_client(sync_client=True) as client:
+        while some := client.read_flow_runs(
+            flow_filter=ours,
+            flow_run_filter=late,
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            limit=_AT_ONCE,
+        ):
+            for one in some:
+                client.set_flow_run_state(one.id, Cancelled(message="too late"), force=True)
+            n += len(some)
+    return n
 
 
 def serve(scheduled: Any, *, period_s: float) -> None:

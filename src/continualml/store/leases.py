@@ -2,10 +2,13 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy import Connection, Engine, delete, insert, select
 
 from continualml.store.engine import write
 from continualml.store.tables import leases
+
+# What is noted by ``beat``: a scheduled turn went well, a late run skipped itself, the timer looks.
+TURNED, SKIPPED, TIMER = "scheduled-cycle", "scheduled-skip", "timer"
 
 
 def acquire(engine: Engine, name: str, holder: str, ttl_s: float) -> bool:
@@ -43,4 +46,9 @@ def beat(engine: Engine, name: str) -> None:
 def last_beat(engine: Engine, name: str) -> float | None:
     """Return when it last happened, in seconds since 1970; None when it never did."""
     with engine.connect() as conn:
-        return conn.execute(select(leases.c.taken_at).where(leases.c.name == name)).scalar()
+        return last_beat_in(conn, name)
+
+
+def last_beat_in(conn: Connection, name: str) -> float | None:
+    """Return the same as ``last_beat``, inside a transaction."""
+    return conn.execute(select(leases.c.taken_at).where(leases.c.name == name)).scalar()

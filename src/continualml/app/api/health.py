@@ -1,5 +1,6 @@
 """How it is: a cached state of each component, for people and for checks from outside."""
 
+import time
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -15,7 +16,7 @@ from continualml.store.engine import StoreUnavailableError, read
 
 Status = Literal["ok", "degraded", "down"]
 _PERIODS = 3
-_SCHEDULED = "scheduled-cycle"
+_TIMER_S = 20.0
 _PROBE = "api-probe"
 _LONGEST_WAIT_S = 300.0
 
@@ -27,6 +28,7 @@ class Health:
         self._engine = engine
         self._champions = champions
         self._project = project
+        self._began = time.monotonic()
         self.now: Json = {}
 
     def look(self) -> None:
@@ -69,20 +71,38 @@ class Health:
 
     def _loop(self, conn: Connection) -> Json:
         """Say how old the last scheduled turn is, what each loop has read, and which failed."""
-        beat = leases.last_beat(self._engine, _SCHEDULED)
-        age_s = None if beat is None else datetime.now(UTC).timestamp() - beat
-        silent = age_s is None or age_s > _PERIODS * self._project.settings.check_interval_seconds
+        age_s = {n: _age_s(conn, n) for n in (leases.TURNED, leases.SKIPPED, leases.TIMER)}
         read_to: dict[str, int] = {}
         for name in self._project.models:
             if there := snapshots.get(conn, name):
                 read_to[name] = msgspec.json.decode(there[1])["report"]["read"]
         failed = failed_turns.listed(conn)
         faults = [f"the last turn of {name} failed: {why}" for name, why in failed.items()]
-        if silent:
-            faults.append("no scheduled cycle for three periods; the timer turns the loop")
+        timer = age_s[leases.TIMER]
+        turning = (
+            "the timer turns the loop"
+            if timer is not None and timer < _TIMER_S
+            else "no timer runs either: nothing turns the loop"
+        )
+        beats = [a for a in (age_s[leases.TURNED], age_s[leases.SKIPPED]) if a is not None]
+        note = None
+        if not beats:
+            note = f"no scheduler has turned the loop on this log yet; {turning}"
+        elif self._is_silent(min(beats)):
+            faults.append(f"no scheduled cycle for {min(beats):.0f} s; {turning}")
         status: Status = "degraded" if faults else "ok"
-        told: Json = {"status": status, "read": read_to, "scheduled_turn_age_s": age_s}
-        return {**told, **({"because": "; ".join(faults)} if faults else {})}
+        told: Json = {
+            "status": status,
+            "read": read_to,
+            "scheduled_turn_age_s": age_s[leases.TURNED],
+        }
+        because = "; ".join(faults) or note
+        return {**told, **({"because": because} if because else {})}
+
+    def _is_silent(self, age_s: float) -> bool:
+        """Count the scheduler's silence from this process's start: before, it was down as well."""
+        here = time.monotonic() - self._began
+        return min(age_s, here) > _PERIODS * self._project.settings.check_interval_seconds
 
     def _mirror(self, conn: Connection) -> Json:
         """Say how many messages wait or were refused, and why; without an MLflow they may wait."""
@@ -96,3 +116,8 @@ class Health:
             last = outbox.last_refusal(conn, "mlflow")
             faults.append(f"{refused} messages were refused, lastly: {last}")
         return {**told, "status": "degraded", "because": "; ".join(faults)} if faults else told
+
+
+def _age_s(conn: Connection, name: str) -> float | None:
+    beat = leases.last_beat_in(conn, name)
+    return None if beat is None else datetime.now(UTC).timestamp() - beat
