@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from continualml import cli
+from continualml import cli, settings
+from continualml.app import tree
+from continualml.cli import running
+from continualml.store.engine import open_store, write
+from continualml.store.log import Observed, append_observations
 
 ROOT = Path(__file__).parents[2]
 STREAM = ROOT / "examples/electricity/electricity.csv.gz"
@@ -129,6 +133,38 @@ def test_config_show_prints_no_password(tmp_path: Path) -> None:
     assert told["prefect_api_url"] == "http://ml:***@127.0.0.1:4200/api"
     plain = json.loads(continual("config", "show", "--data", "d", cwd=tmp_path).stdout)
     assert plain["database_url"] == "sqlite:///d/log.sqlite"
+
+
+def test_doctor_takes_the_ports_of_what_runs_here_for_its_own(tmp_path: Path) -> None:
+    with tree.hold(tmp_path / ".continual"), socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        well = continual("doctor", "--json", cwd=tmp_path, env={"CONTINUAL_PORT": port})
+    found = {c["check"]: c for c in json.loads(well.stdout)}
+    assert well.returncode == cli.OK, well.stdout
+    assert found["running"]["found"] == f"pid {os.getpid()}"
+    assert found["port"]["found"] == f"{port} its own"
+
+
+def test_up_says_that_a_stream_was_sent_and_how_to_begin_again(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    continual("init", "--from", data.name, "--target", "class", cwd=tmp_path)
+    project = settings.load()
+    assert not running.is_sent(project, data)
+    row = Observed(
+        model="prices",
+        observation_id="prices-599",
+        numeric=b"",
+        categorical=None,
+        version=None,
+        answer=None,
+        recorded_at=0.0,
+    )
+    with write(open_store(project.settings.database_url)) as conn:
+        append_observations(conn, [row])
+    assert running.is_sent(project, data)
+    assert "To begin again: Ctrl-C, delete .continual" in capsys.readouterr().out
 
 
 def test_the_published_schema_knows_the_policy(tmp_path: Path) -> None:

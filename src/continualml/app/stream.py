@@ -127,7 +127,7 @@ def report(
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     title = f"{replay.model.name}, labels {replay.delay} rows late"
     draw(right, moves, start=replay.start, title=title, path=output / "accuracy.png")
-    console.print(f"written: {path} and {output / 'accuracy.png'}")
+    console.print(f"written: {path} and {output / 'accuracy.png'}", soft_wrap=True)
 
 
 def _moves(client: httpx.Client, replay: Replay, served: Served) -> list[dict[str, Any]]:
@@ -165,8 +165,13 @@ def _label(client: httpx.Client, replay: Replay, start: int, stop: int) -> None:
     _post(client, "/labels", {"model": replay.model.name, "labels": labels})
 
 
+def observation_id(model: str, at: int) -> str:
+    """Name a row of the file by its place, so that sending it again changes nothing."""
+    return f"{model}-{at}"
+
+
 def _id(replay: Replay, at: int) -> str:
-    return f"{replay.model.name}-{at}"
+    return observation_id(replay.model.name, at)
 
 
 def _post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:

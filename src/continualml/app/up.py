@@ -21,7 +21,9 @@ from rich.console import Console
 
 from continualml import settings
 from continualml.app import tree
+from continualml.app.telling import Telling
 from continualml.settings import Project
+from continualml.store.engine import open_store
 
 _LOOK_S = 0.25
 _PORTS_TRIED = 50
@@ -87,7 +89,7 @@ def run(project: Project, *, lock: int, stream: tuple[str, ...] | None = None) -
     stream
         Command of a replay, if one runs.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     project, said = _free_ports(project)
     for line in said:
         console.print(line)
@@ -99,7 +101,8 @@ def run(project: Project, *, lock: int, stream: tuple[str, ...] | None = None) -
         console.print,
         lock=lock,
     )
-    return watch.run(lambda: _addresses(project, console))
+    telling = Telling(open_store(project.settings.database_url), watch.log("stream"), watch.say)
+    return watch.run(lambda: _addresses(project, console), telling.look)
 
 
 def components(project: Project, stream: tuple[str, ...] | None) -> tuple[Component, ...]:
@@ -182,8 +185,17 @@ class Watch:
         self._stopped = False
         self._began = time.monotonic()
 
-    def run(self, when_healthy: Callable[[], None]) -> int:
-        """Watch until SIGINT, SIGTERM or SIGHUP; then leave no process behind."""
+    def log(self, name: str) -> Path:
+        """Name the file that takes what a component prints."""
+        return self._logs / f"{name}.log"
+
+    def run(
+        self, when_healthy: Callable[[], None], between: Callable[[], None] | None = None
+    ) -> int:
+        """Watch until SIGINT, SIGTERM or SIGHUP; then leave no process behind.
+
+        ``when_healthy`` is called once, ``between`` after every look at the components.
+        """
         _LIBC.prctl(_SUBREAPER, 1)  # orphans come to us, so that none is left
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
@@ -198,13 +210,16 @@ class Watch:
                 if not told and all(r.healthy or r.done for r in self._running):
                     told = True
                     when_healthy()
+                if between is not None:
+                    between()
                 time.sleep(_LOOK_S)
         finally:
             self._end()
             keeper.communicate()
         return 0
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Print a line, as long as anybody can read it."""
         try:
             self._print(line)
         except OSError:  # the terminal was closed: nobody reads it, and all must be ended
@@ -234,7 +249,7 @@ class Watch:
         elif not one.healthy and self._answers(one):
             one.healthy = True
             where = f"  {one.component.address}" if one.component.address else ""
-            self._say(f"{one.component.name:<10} healthy after {now - self._began:4.1f} s{where}")
+            self.say(f"{one.component.name:<10} healthy after {now - self._began:4.1f} s{where}")
         elif one.healthy and now - one.started > _LONGEST_PAUSE_S:
             one.failures = 0
 
@@ -243,7 +258,7 @@ class Watch:
         return all(r.healthy for r in self._running if r.component.name == after)
 
     def _start(self, one: _Running) -> None:
-        one.log = (self._logs / f"{one.component.name}.log").open("ab")
+        one.log = self.log(one.component.name).open("ab")
         one.process = subprocess.Popen(  # noqa: S603  our own components, no shell
             one.component.command,
             stdin=subprocess.DEVNULL,
@@ -263,14 +278,14 @@ class Watch:
             one.log.close()
         if one.component.once and code == 0:
             one.done = True
-            self._say(f"{one.component.name:<10} finished")
+            self.say(f"{one.component.name:<10} finished")
             return
         pause = min(_LONGEST_PAUSE_S, 0.5 * 2**one.failures)
         one.failures += 1
         one.due = time.monotonic() + pause
-        path = self._logs / f"{one.component.name}.log"
+        path = self.log(one.component.name)
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        self._say(f"{one.component.name:<10} died ({how}), again in {pause:g} s; see {path}")
+        self.say(f"{one.component.name:<10} died ({how}), again in {pause:g} s; see {path}")
 
     def _answers(self, one: _Running) -> bool:
         if one.component.health is None:
@@ -282,7 +297,7 @@ class Watch:
 
     def _end(self) -> None:
         """Ask everybody to stop, then make them; children of children too."""
-        self._say("stopping")
+        self.say("stopping")
         me = psutil.Process()
         everybody = me.children(recursive=True)
         tree.tell(everybody, signal.SIGTERM)
@@ -298,7 +313,7 @@ class Watch:
                 one.process.wait()
             if one.log:
                 one.log.close()
-        self._say("stopped")
+        self.say("stopped")
 
 
 def _end_group(leader: int) -> None:

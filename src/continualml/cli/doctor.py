@@ -29,19 +29,25 @@ def doctor(config: Config = None, data: Data = None, as_json: AsJson = False) ->
 def _checks(project: Project) -> list[dict[str, Any]]:
     from importlib.util import find_spec  # noqa: PLC0415  only for this verb
 
+    from continualml.app import tree  # noqa: PLC0415  only for this verb
+
     said, told = project.settings, list[dict[str, Any]]()
 
     def check(name: str, *, ok: bool, found: str, remedy: str) -> None:
         told.append({"check": name, "ok": ok, "found": found, "remedy": "" if ok else remedy})
 
+    pid = tree.holder(said.data)
+    check("running", ok=True, found=f"pid {pid}" if pid else "not running here", remedy="")
+    ours = tree.ports(pid) if pid else set[int]()
     for name in ("port", "prefect_port", "mlflow_port"):
         port = getattr(said, name)
         with socket.socket() as probe:
             free = probe.connect_ex((said.host, port)) != 0
+        how = "free" if free else "its own" if port in ours else "taken"
         check(
             name,
-            ok=free,
-            found=f"{port} {'free' if free else 'taken'}",
+            ok=free or pid is not None,  # what runs has taken the next free one
+            found=f"{port} {how}",
             remedy=f"set CONTINUAL_{name.upper()}, or let up take the next free one",
         )
     there = said.data if said.data.exists() else said.data.absolute().parent

@@ -33,11 +33,33 @@ def up(
     with tree.hold(project.settings.data) as lock:
         if replay is not None:
             turning.train_if_new(project, replay, first)
+        if replay is not None and not is_sent(project, replay):
             stream = (
                 *(sys.executable, "-m", "continualml", "replay-stream", str(replay.absolute())),
                 *("--start", str(first), "--speed", str(speed)),
             )
         raise typer.Exit(everything.run(project, lock=lock, stream=stream))
+
+
+def is_sent(project: Project, replay: Path) -> bool:
+    """Tell whether the file was sent to its last row, and say how to begin again if so."""
+    from continualml.app.stream import observation_id  # noqa: PLC0415  only for this verb
+    from continualml.learning.table import lines  # noqa: PLC0415  only for this verb
+    from continualml.store import log  # noqa: PLC0415  only for this verb
+    from continualml.store.engine import open_store, read  # noqa: PLC0415  only for this verb
+
+    last = (
+        project.default,
+        observation_id(project.default, sum(1 for _ in lines(replay, set())) - 1),
+    )
+    with read(open_store(project.settings.database_url)) as conn:
+        sent = last in log.recorded(conn, [last])
+    if sent:
+        data = project.settings.data
+        typer.echo(f"{replay} was sent before, to its last row; it is not sent again.")
+        typer.echo(f"To begin again: Ctrl-C, delete {data}, and start anew. It holds all there is:")
+        typer.echo("log, versions and tokens.")
+    return sent
 
 
 def serve(

@@ -59,12 +59,14 @@ def entries(
     kinds: tuple[str, ...] = (),
     version: int | None = None,
     before: int | None = None,
+    after: int | None = None,
     limit: int = 50,
 ) -> list[LedgerEntry]:
-    """Read entries, the newest first, below the cursor ``before``."""
+    """Read entries, the newest first, below the cursor ``before`` and above ``after``."""
     asked = select(ledger).order_by(ledger.c.n.desc()).limit(limit)
     asked = asked if model is None else asked.where(ledger.c.model == model)
     asked = asked if before is None else asked.where(ledger.c.n < before)
+    asked = asked if after is None else asked.where(ledger.c.n > after)
     asked = asked if version is None else asked.where(ledger.c.version == version)
     asked = asked.where(ledger.c.kind.in_(kinds)) if kinds else asked
     return [_entry(row) for row in conn.execute(asked)]
