@@ -51,7 +51,7 @@ def test_a_turn_without_new_rows_decides_nothing(home: Home) -> None:
     before = kinds(home)
     verdict = home.loop.turn("demo")
     assert (verdict.kind, kinds(home)) == ("keep", before)
-    assert verdict.because.startswith("no new labelled rows since row")
+    assert verdict.because.startswith("no new labelled rows since number")
 
 
 def test_a_lost_snapshot_is_folded_anew_from_the_outcomes(home: Home) -> None:
@@ -237,3 +237,14 @@ def test_a_build_is_said_once_in_each_change_and_every_entry_names_its_code(home
     assert {"numpy", "onnxruntime", "python", "machine", "cpu"} <= set(this_build())
     code = [e.decision.basis["decided_from"]["code"] for e in said]
     assert (code[0], code[-1]) == (this_build()["continualml"], "9.9")
+
+
+def test_a_turn_in_which_an_incident_ends_says_so(home: Home) -> None:
+    home.send(200, seed=1)
+    home.send(400, seed=2, drift=3.0)  # as good as flipped labels
+    verdicts = [home.loop.turn("demo")]
+    for seed in range(3, 9):
+        home.send(100, seed=seed)
+        verdicts.append(home.loop.turn("demo"))
+    said = {e.decision.kind for v in verdicts for e in v.entries}
+    assert {"alarm", "recover"} <= said

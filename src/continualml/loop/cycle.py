@@ -318,6 +318,7 @@ _WEIGHT = (
     "accept",
     "refuse",
     "policy",
+    "recover",
     "alarm",
     "follow",
     "first",
@@ -330,7 +331,7 @@ def _verdict(
     model: Model, state: decide.Standing, entries: list[LedgerEntry], rows: int
 ) -> Verdict:
     if not entries:
-        because = f"no new labelled rows since row {state.read}"
+        because = f"no new labelled rows since number {state.read}"
         return Verdict(model=model.name, kind="keep", because=because)
     return _verdict_of(entries, model, rows)
 
