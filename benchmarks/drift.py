@@ -1,5 +1,6 @@
 """What the feature alarm costs a row, and how soon it finds one moved column of ten."""
 
+import argparse
 import json
 import time
 
@@ -8,12 +9,19 @@ import numpy as np
 from continualml.evidence.drift import DriftQuestion, step, untouched
 from continualml.evidence.reference import codes, of_columns
 
-ROUNDS, ROWS, WORLDS = 5, 48_000, 100
+ROUNDS, ROWS = 5, 48_000
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--worlds", type=int, default=100, help="streams of each kind")
+    asked = parser.parse_args()
     for block in (1, 12, 48):
-        print(json.dumps({"block": block, **_cost(block), "rows_to_alarm": _delays(block)}))
+        print(
+            json.dumps(
+                {"block": block, **_cost(block), "rows_to_alarm": _delays(block, asked.worlds)}
+            )
+        )
 
 
 def _cost(block: int) -> dict[str, float]:
@@ -36,13 +44,13 @@ def _cost(block: int) -> dict[str, float]:
     }
 
 
-def _delays(block: int) -> dict[str, float]:
+def _delays(block: int, worlds: int) -> dict[str, float]:
     """Median rows from the shift of one column to the alarm, by deviations; budget 10,000."""
     rng = np.random.default_rng(3)
     found = {}
     for deviations in (0.5, 1.0):
         delays = []
-        for world in range(WORLDS):
+        for world in range(worlds):
             x = rng.normal(size=(4_000, 10))
             x[1_288:, world % 10] += deviations
             reference = of_columns(_columns(x[:1_000]))
