@@ -2,6 +2,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import numpy as np
@@ -11,12 +12,12 @@ from sqlalchemy import Engine, delete
 from continualml import demo
 from continualml.errors import InputError
 from continualml.learning.table import Table
-from continualml.loop import begin, carry_out
+from continualml.loop import begin, carry_out, cycle
 from continualml.loop.build import this_build
 from continualml.loop.cycle import Loop
 from continualml.loop.training import Limits, Trainer, TrainingError
 from continualml.model import Feature, Learner, Model
-from continualml.records import Rows, Scored, TrainingFailed
+from continualml.records import DecisionKind, Rows, Scored, TrainingFailed
 from continualml.store import leases, ledger, log, pointers, windows
 from continualml.store.artifacts import ArtifactError
 from continualml.store.engine import read, write
@@ -44,6 +45,10 @@ def test_drift_is_answered_by_a_promotion_and_the_ledger_says_why(home: Home) ->
     assert proof["evidence"] >= proof["threshold"]
     assert pointed["champion"] != 1
     assert "alarm" in kinds(home)
+
+
+def test_every_kind_of_decision_has_its_weight_in_a_turns_verdict() -> None:
+    assert set(cycle._WEIGHT) == set(get_args(DecisionKind))  # noqa: SLF001  no other seam
 
 
 def test_a_turn_without_new_rows_decides_nothing(home: Home) -> None:

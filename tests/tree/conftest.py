@@ -54,7 +54,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
     ports = {n: str(free_port()) for n in ("PORT", "PREFECT_PORT", "MLFLOW_PORT")}
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(
-            [*command_of_make_up(), "--data", str(folder / "data"), "--speed", "20"],
+            [*command_of_make_up(), "--data", str(folder / "data"), "--speed", "15"],
             cwd=ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,
