@@ -1,6 +1,12 @@
 """Whose fault an error is, and what to do about it; nothing here knows HTTP."""
 
 
+class Said(str):
+    """What came, in words: it stands in a message as it is, and not as a quoted text."""
+
+    __slots__ = ()
+
+
 class InputError(ValueError):
     """A value from outside is not what was expected.
 
@@ -22,7 +28,27 @@ class InputError(ValueError):
         self.got = got
         self.remedy = remedy
         tail = f"; {remedy}" if remedy else ""
-        super().__init__(f"{where}: expected {expected}, got {got!r} ({type(got).__name__}){tail}")
+        super().__init__(f"{where}: expected {expected}, got {came(got)}{tail}")
+
+
+def came(got: object) -> str:
+    """Write what came, with its type in the words of JSON."""
+    match got:
+        case Said():
+            return str(got)
+        case None | True | False:
+            return {None: "null", True: "true", False: "false"}[got]
+        case str():
+            kind = "a string"
+        case int() | float():
+            kind = "a number"
+        case list() | tuple():
+            kind = "a list"
+        case dict():
+            kind = "an object"
+        case _:
+            kind = type(got).__name__
+    return f"{got!r} ({kind})"
 
 
 class AlreadyRunningError(RuntimeError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic import ValidationError as PydanticError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,6 +30,8 @@ _KEY_REMEDY = (
     f"API_KEY: expected at least {_SHORTEST_KEY} random characters and no well-known word; "
     "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
 )
+_SECRETS = ("API_KEY", "DISCORD_WEBHOOK_URL")
+_NEAR = 0.85
 _INIT = "run `continual init --from data.csv --target y`"
 _WELL_KNOWN = ("changeme", "password", "secret", "admin", "letmein", "example", "default", "test")
 _SECRET_KEY = re.compile(r"pass|secret|token|key", re.IGNORECASE)
@@ -401,6 +404,7 @@ def _settings(
         line = line_of(path.read_text(encoding="utf-8"), ["settings", unknown[0]])
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(str(path), [f"{path}:{line}: settings.{unknown[0]}: unknown key{hint}"])
+    _check_names()
     files = _from_files()
     try:
         said = Settings().model_dump(exclude_unset=True)
@@ -433,7 +437,7 @@ def check_key(key: str) -> None:
 def _from_files() -> dict[str, str]:
     """Read NAME from the file that NAME_FILE names, as secrets are handed to containers."""
     found: dict[str, str] = {}
-    for name in ("API_KEY", "DISCORD_WEBHOOK_URL"):
+    for name in _SECRETS:
         for variable in (name, f"CONTINUAL_{name}"):
             if file := os.environ.get(f"{variable}_FILE"):
                 try:
@@ -445,8 +449,23 @@ def _from_files() -> dict[str, str]:
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:
-    name = str(loc[0])
-    return name.removeprefix("CONTINUAL_").upper()
+    """Name a setting as its variable is documented."""
+    name = str(loc[0]).upper().removeprefix("CONTINUAL_")
+    bare = Settings.model_fields[name.lower()].validation_alias is not None
+    return name if bare else f"CONTINUAL_{name}"
+
+
+def _check_names() -> None:
+    """Refuse a variable that looks like a setting with a slip of the pen; others may be others'."""
+    known = [f"CONTINUAL_{name.upper()}" for name in Settings.model_fields]
+    known += [*(f"CONTINUAL_{name}_FILE" for name in _SECRETS), "CONTINUAL_TREE"]  # app/tree.py
+    faults = []
+    for name in sorted({*os.environ, *dotenv_values(".env")}):
+        if name.startswith("CONTINUAL_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
+            faults += [f"{name}: unknown setting; did you mean {near[0]}?"] if near else []
+    if faults:
+        raise ConfigError("environment", faults)
 
 
 def _shown(error: Any) -> str:

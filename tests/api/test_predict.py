@@ -31,6 +31,28 @@ def last_seq(project: Project) -> int:
     return last
 
 
+@pytest.mark.parametrize("word", ["NaN", "-Infinity"])
+def test_a_number_that_json_does_not_know_is_named(api: httpx.Client, word: str) -> None:
+    refused = api.post("/predict", content=f'{{"features": {{"age": 1, "debt": {word}}}}}')
+    assert refused.status_code == 400
+    assert refused.json()["detail"] == f"{word.strip('-')} is not JSON; send null"
+
+
+def test_what_came_is_said_in_the_words_of_json(api: httpx.Client) -> None:
+    for value, said in (
+        ("forty", "'forty' (a string)"),
+        (None, "null"),
+        (True, "true"),
+        ([1], "[1] (a list)"),
+        ({"a": 1}, "{'a': 1} (an object)"),
+    ):
+        told = api.post("/predict", json={"features": {"age": value, "debt": 1}}).json()
+        assert told["detail"].startswith("features.age: expected a number")
+        assert f", got {said}" in told["detail"]
+    told = api.post("/predict", json={"features": {"debt": 1}}).json()
+    assert told["detail"] == "features.age: expected a number, got no such field"
+
+
 def test_one_row_is_answered_by_the_champion_and_stands_in_the_log(
     api: httpx.Client, project: Project
 ) -> None:

@@ -217,6 +217,33 @@ def test_ctrl_c_stops_cleanly(tmp_path: Path) -> None:
     assert b"Traceback" not in said
 
 
+def test_ctrl_c_during_the_first_imports_is_said_without_a_traceback() -> None:
+    code = (
+        "import sys\n"
+        "class Impatient:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Impatient())\n"
+        "from continualml.__main__ import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (cli.INTERRUPTED, "error: stopped\n")
+
+
+def test_serve_on_a_taken_port_names_the_setting(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = continual("serve", "--port", port, cwd=tmp_path)
+    assert refused.returncode == cli.CONFIGURATION
+    assert f"CONTINUAL_PORT: expected a free port of 127.0.0.1, got {port}, which is taken" in (
+        refused.stderr
+    )
+
+
 def test_every_verb_and_exit_code_is_documented() -> None:
     text = (ROOT / "docs/command-line.md").read_text("utf-8")
     verbs = [

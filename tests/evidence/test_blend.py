@@ -81,8 +81,8 @@ def test_a_members_weight_comes_back_soon_after_it_becomes_right() -> None:
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (np.full((3, 2), 0.5), "loss: expected rows by 4 members, got (3, 2) (tuple)"),
-        (np.full((3, 4), np.nan), "loss: expected a loss in [0, 1], got nan (float)"),
+        (np.full((3, 2), 0.5), "loss: expected rows by 4 members, got (3, 2) (a list)"),
+        (np.full((3, 4), np.nan), "loss: expected a loss in [0, 1], got nan (a number)"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(loss: Floats, message: str) -> None:

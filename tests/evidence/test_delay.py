@@ -222,14 +222,14 @@ def test_memory_is_bounded_however_long_labels_take() -> None:
 @pytest.mark.parametrize(
     ("seq", "delay", "message"),
     [
-        ([7, 7], [0.0, 0.0], "seq: expected strictly increasing numbers, got [7, 7] (list)"),
-        ([7, 8], [0.0, -1.0], "delay: expected a whole number >= 0, or NaN, got -1.0 (float)"),
-        ([7, 8], [0.0, 0.5], "delay: expected a whole number >= 0, or NaN, got 0.5 (float)"),
-        ([7, 8], [np.inf, 0], "delay: expected a whole number >= 0, or NaN, got inf (float)"),
+        ([7, 7], [0.0, 0.0], "seq: expected strictly increasing numbers, got [7, 7] (a list)"),
+        ([7, 8], [0.0, -1.0], "delay: expected a whole number >= 0, or NaN, got -1.0 (a number)"),
+        ([7, 8], [0.0, 0.5], "delay: expected a whole number >= 0, or NaN, got 0.5 (a number)"),
+        ([7, 8], [np.inf, 0], "delay: expected a whole number >= 0, or NaN, got inf (a number)"),
         (
             [7, 8],
             [0.0],
-            "delay: expected three arrays of one length, got ((2,), (2,), (1,)) (tuple)",
+            "delay: expected three arrays of one length, got ((2,), (2,), (1,)) (a list)",
         ),
     ],
 )

@@ -334,9 +334,9 @@ def test_memory_does_not_grow() -> None:
 @pytest.mark.parametrize(
     ("seq", "code", "message"),
     [
-        ([3, 3], [[0], [0]], "seq: expected strictly increasing numbers, got [3, 3] (list)"),
-        ([3, 4], [[0]], "codes: expected shape (2, 1), got (1, 1) (tuple)"),
-        ([3], [[15]], "codes.x: expected a code of this column, got 15 (int)"),
+        ([3, 3], [[0], [0]], "seq: expected strictly increasing numbers, got [3, 3] (a list)"),
+        ([3, 4], [[0]], "codes: expected shape (2, 1), got (1, 1) (a list)"),
+        ([3], [[15]], "codes.x: expected a code of this column, got 15 (a number)"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_folded(

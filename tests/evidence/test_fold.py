@@ -172,9 +172,9 @@ def test_an_absent_challenger_gathers_no_evidence() -> None:
 @pytest.mark.parametrize(
     ("seq", "loss", "difference", "message"),
     [
-        ([1, 2], [0.5, np.nan], 0.0, "watched: expected a loss in [0, 1], got nan (float)"),
-        ([1, 2], [0.5, 0.5], 1.5, "difference: expected a number in [-1, 1], got 1.5 (float)"),
-        ([7, 7], [0.5, 0.5], 0.0, "seq: expected strictly increasing numbers, got [7, 7] (list)"),
+        ([1, 2], [0.5, np.nan], 0.0, "watched: expected a loss in [0, 1], got nan (a number)"),
+        ([1, 2], [0.5, 0.5], 1.5, "difference: expected a number in [-1, 1], got 1.5 (a number)"),
+        ([7, 7], [0.5, 0.5], 0.0, "seq: expected strictly increasing numbers, got [7, 7] (a list)"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(

@@ -193,18 +193,18 @@ def test_columns_without_one_value_are_described_too() -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({}, "columns: expected one or more, of one length >= 1, got {} (dict)"),
+        ({}, "columns: expected one or more, of one length >= 1, got {} (an object)"),
         (
             {"x": np.ones(2), "z": np.ones(3)},
-            "columns: expected one or more, of one length >= 1, got {'x': 2, 'z': 3} (dict)",
+            "columns: expected one or more, of one length >= 1, got {'x': 2, 'z': 3} (an object)",
         ),
         (
             {"x": np.array([1.0, np.inf])},
-            "x: expected no infinite number in a reference, got inf (float)",
+            "x: expected no infinite number in a reference, got inf (a number)",
         ),
         (
             {"x": np.array(["a", 3], dtype=object)},
-            "x: expected text, or a column of numbers, got 3 (int)",
+            "x: expected text, or a column of numbers, got 3 (a number)",
         ),
     ],
 )

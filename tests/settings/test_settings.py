@@ -151,6 +151,28 @@ def test_a_value_outside_its_range_names_the_variable(monkeypatch: pytest.Monkey
         load()
 
 
+def test_a_wrong_or_misspelt_variable_is_named_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CONTINUAL_PORT", "eighty")
+    with pytest.raises(ConfigError, match=r"^CONTINUAL_PORT: "):
+        load()
+    monkeypatch.delenv("CONTINUAL_PORT")
+    monkeypatch.setenv("CONTINUAL_SERVICE_HOST_OF_ANOTHER_PROGRAM", "1")  # none of ours
+    load()
+    monkeypatch.setenv("CONTINUAL_PROT", "8001")
+    with pytest.raises(
+        ConfigError, match=r"^CONTINUAL_PROT: unknown setting; did you mean CONT.*_PORT"
+    ):
+        load()
+    monkeypatch.delenv("CONTINUAL_PROT")
+    Path(".env").write_text("CONTINUAL_HOTS=::1\n", encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"^CONTINUAL_HOTS: unknown setting; did you mean CONT.*_HOST"
+    ):
+        load()
+
+
 def test_a_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     given = load(write(GOOD), port=8123).settings
     for name, value in settings.environment(given).items():

@@ -4,7 +4,6 @@ import ctypes
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ import psutil
 from rich.console import Console
 
 from continualml import settings
-from continualml.app import tree
+from continualml.app import ports, tree
 from continualml.app.telling import Telling
 from continualml.settings import Project
 from continualml.store.engine import open_store
@@ -358,7 +357,7 @@ def _free_ports(project: Project) -> tuple[Project, list[str]]:
     said: list[str] = []
     for name in ("port", "prefect_port", "mlflow_port"):
         wanted = port = getattr(project.settings, name)
-        while not _is_free(project.settings.host, port) or port in changed.values():
+        while not ports.is_free(project.settings.host, port) or port in changed.values():
             port += 1
             if port > wanted + _PORTS_TRIED:
                 break
@@ -367,16 +366,6 @@ def _free_ports(project: Project) -> tuple[Project, list[str]]:
             said.append(f"port {wanted} is taken (CONTINUAL_{name.upper()}), using {port}")
     chosen = project.settings.model_copy(update=changed)
     return Project(settings=chosen, models=project.models, default=project.default), said
-
-
-def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def _addresses(project: Project, console: Console) -> None:

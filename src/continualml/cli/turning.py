@@ -14,7 +14,7 @@ from continualml import settings as configuration
 from continualml.cli import learnable
 from continualml.cli.options import AsJson, Config, Data, ModelName, listed, model_named
 from continualml.cli.printing import print_rows
-from continualml.errors import InputError
+from continualml.errors import InputError, Said
 from continualml.settings import Project
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _train(project: Project, source: Path, name: str, rows: int | None) -> str:
         raise InputError(
             "train",
             expected="scikit-learn, to train with",
-            got="an installation that only serves",
+            got=Said("an installation that only serves"),
             remedy="install continualml[learn]",
         )
     learnable.check(project)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from continualml.errors import InputError
+from continualml.errors import InputError, Said
 from continualml.model import Feature, Model, number
 from continualml.records import Rows
 from continualml.scoring import features
@@ -60,7 +60,7 @@ def infer(path: Path, target: str) -> tuple[tuple[Feature, ...], tuple[str, ...]
         for name, value in row.items():
             seen.setdefault(name, []).append(value.strip())
     if not seen:
-        raise InputError(str(path), expected="a header and at least one row", got="no rows")
+        raise InputError(str(path), expected="a header and at least one row", got=Said("no rows"))
     found = tuple(
         Feature(name=name, kind="numeric" if _all_numbers(values) else "categorical")
         for name, values in seen.items()
@@ -75,7 +75,9 @@ def _classes(path: Path, target: str, values: list[str]) -> tuple[str, ...]:
     missing = MISSING if numbers else MISSING - {"none"}
     truths = {v for v in values if v.lower() not in missing}
     if not truths:
-        raise InputError(f"{path}, column {target}", expected="a value", got="none in any row")
+        raise InputError(
+            f"{path}, column {target}", expected="a value", got=Said("none in any row")
+        )
     if not numbers:
         return tuple(sorted(truths))
     whole = {v for t in truths if (v := number(t)) is not None}

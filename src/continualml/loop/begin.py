@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from continualml.errors import InputError
+from continualml.errors import InputError, Said
 from continualml.learning.table import Table
 from continualml.loop import carry_out
 from continualml.loop.cycle import Loop
@@ -36,7 +36,7 @@ def from_table(loop: Loop, name: str, table: Table) -> LedgerEntry:
             raise InputError(
                 f"models.{name}",
                 expected="a model without a champion",
-                got="one with",
+                got=Said("one with"),
                 remedy="the loop trains the next ones by itself",
             )
     now = datetime.now(UTC).timestamp()

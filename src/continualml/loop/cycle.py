@@ -14,7 +14,7 @@ from loguru import logger
 from sqlalchemy import Engine
 
 from continualml import decide
-from continualml.errors import InputError
+from continualml.errors import InputError, Said
 from continualml.loop import carry_out, making, periods
 from continualml.loop.build import this_build
 from continualml.loop.training import Trainer
@@ -141,13 +141,13 @@ class Loop:
             raise InputError(
                 f"models.{name}",
                 expected="a model without a champion",
-                got="one with",
+                got=Said("one with"),
                 remedy="the loop trains the next ones by itself",
             )
         new = making.made(self._shelf(model), self.trainer, model, None, order)
         if isinstance(new, TrainingFailed):
             expected = "a learner and rows that give a version"
-            raise InputError(f"models.{name}", expected=expected, got=new.because)
+            raise InputError(f"models.{name}", expected=expected, got=Said(new.because))
         known, _ = self._take_in(known, model, Declared(model=model))
         if known.build != self.build:
             known, _ = self._take_in(known, model, Built(build=self.build))

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from continualml.errors import InputError
+from continualml.errors import InputError, Said
 from continualml.model import Feature, Model
 from continualml.records import Rows
 
@@ -126,7 +126,7 @@ def _unfit(
     _check_names(model, instance, where)  # a misspelt name says more than its absence
     remedy = "send null where the value is not known" if feature.nullable else None
     return InputError(
-        f"{where}.{feature.name}", expected=expected, got="no such field", remedy=remedy
+        f"{where}.{feature.name}", expected=expected, got=Said("no such field"), remedy=remedy
     )
 
 

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from continualml.app.api.problems import ProblemError
-from continualml.errors import InputError
+from continualml.errors import InputError, Said
 
 # Printable: PostgreSQL refuses NUL in a text, and people read these in logs.
 ObservationId = Annotated[
@@ -68,6 +68,8 @@ _PREDICT = msgspec.json.Decoder(PredictBody)
 _LABELS = msgspec.json.Decoder(LabelsBody)
 _GENERATE = msgspec.json.Decoder(GenerateBody)
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_AT_BYTE = re.compile(r"\(byte (\d+)\)")
+_NO_JSON = re.compile(rb"NaN|Infinity")  # as Python's and JavaScript's libraries write them
 
 T = TypeVar("T")
 
@@ -121,7 +123,7 @@ def predict(body: bytes, most_rows: int) -> Asked:
         raise InputError(
             "body",
             expected="either `features` (one row) or `instances` (many)",
-            got="both" if both else "neither",
+            got=Said("both" if both else "neither"),
         )
     if asked.observation_id is not None:
         raise InputError(
@@ -172,9 +174,10 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         what = found["what"] if found else str(error)
         raise ProblemError(422, "invalid-input", f"{where}: {what}", where=where) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ProblemError(
-            400, "malformed-json", f"the body is not JSON that can be read: {error}"
-        ) from None
+        what = f"the body is not JSON that can be read: {error}"
+        if (at := _AT_BYTE.search(str(error))) and (word := _NO_JSON.match(body, int(at[1]))):
+            what = f"{word[0].decode()} is not JSON; send null"
+        raise ProblemError(400, "malformed-json", what) from None
 
 
 def _check_rows(n: int, most: int, where: str) -> None:

@@ -13,7 +13,7 @@ from loguru import logger
 from starlette.routing import Route
 
 from continualml import settings
-from continualml.app import logs
+from continualml.app import logs, ports
 from continualml.app.api import page, problems, reading
 from continualml.app.api.generate import Generate
 from continualml.app.api.labels import labels
@@ -117,11 +117,13 @@ def serve(project: Project) -> int:
 
     Returns
     -------
-    The exit code: 2 if the admin token's file is not safe, 0 after an orderly end.
+    The exit code: 2 if the admin token's file is not safe or the port is taken, 0 after an
+    orderly end.
     """
     said = project.settings
     try:
         check_file(said.admin_token)
+        ports.check(said)
     except InputError as error:
         logger.error("{}", error)
         return 2

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from continualml.errors import InputError
+from continualml.errors import InputError, came
 from continualml.records import Json
 from continualml.store.engine import StoreUnavailableError
 
@@ -64,10 +64,10 @@ EXAMPLE: Json = {
     "type": "urn:continualml:problem:invalid-input",
     "title": "Unprocessable Content",
     "status": 422,
-    "detail": "instances[3].features.age: expected a number, got 'forty' (str)",
+    "detail": "instances[3].features.age: expected a number, got 'forty' (a string)",
     "where": "instances[3].features.age",
     "expected": "a number",
-    "got": "'forty'",
+    "got": "'forty' (a string)",
 }
 
 
@@ -117,8 +117,8 @@ def of(error: Exception) -> ProblemError:
 
 
 def _of_input(error: InputError) -> ProblemError:
-    where, got = _short(error.where), _short(repr(error.got))
-    detail = f"{where}: expected {error.expected}, got {got} ({type(error.got).__name__})"
+    where, got = _short(error.where), _short(came(error.got))
+    detail = f"{where}: expected {error.expected}, got {got}"
     return ProblemError(
         422,
         "invalid-input",
