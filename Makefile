@@ -14,9 +14,9 @@ check: .setup
 
 .PHONY: .setup
 .setup:
-	@command -v $(UV) >/dev/null || { python3 -m venv .uv && .uv/bin/pip install --quiet uv; }
+	@command -v $(UV) >/dev/null || { python3 -m venv .uv && .uv/bin/pip install uv; }
 
 .PHONY: up
 up: .setup
-	$(UV) sync --locked --quiet --all-extras --no-dev
+	$(UV) sync --locked --all-extras --no-dev
 	$(UV) run --no-sync continual up --config examples/electricity/continual.toml --replay examples/electricity/electricity.csv.gz

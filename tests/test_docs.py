@@ -291,7 +291,8 @@ def _follow(reader: Reader, command: str, *, served_by: str) -> None:
     program, verb = command.split(" ")[:2]
     if program == "curl":
         with reader.leaves_running(served_by, reader.answers):
-            assert '"predictions"' in reader.types(command)
+            told = reader.types(command)
+            assert '"predictions"' in told or '"accepted"' in told
     elif verb == "replay-stream":
         with reader.leaves_running(served_by, reader.answers):
             before = reader.last_seq()
