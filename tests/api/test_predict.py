@@ -171,12 +171,13 @@ def test_a_row_without_a_finite_answer_fails_alone(api: httpx.Client, project: P
         body = {"features": {"size": size, "city": "x"}}
         return api.post("/models/price/predict", json=body).status_code
 
-    sizes = [3e38 if i % 4 == 0 else 1.0 for i in range(200)]  # twice 3e38 is no float32
+    # Twice 3e38 is no float32; so few such rows are no guard's business.
+    sizes = [3e38 if i % 20 == 0 else 1.0 for i in range(200)]
     with ThreadPoolExecutor(8) as clients:
         told = list(clients.map(send, sizes))
 
     assert told == [422 if size > 1 else 200 for size in sizes]
-    assert last_seq(project) == 150
+    assert last_seq(project) == 190
 
 
 LONG = "x" * 1_001

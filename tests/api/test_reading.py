@@ -26,10 +26,9 @@ def test_models_are_listed_with_who_answers(api: httpx.Client) -> None:
     told = api.get("/models").json()
 
     assert told["default"] == "loan"
-    assert [(m["model"], m["pointers"].get("champion")) for m in told["models"]] == [
+    assert [(m["model"], m["pointers"]["champion"]) for m in told["models"]] == [
         ("loan", 1),
         ("price", 1),
-        ("demo", None),
     ]
 
 
