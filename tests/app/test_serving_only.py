@@ -93,9 +93,12 @@ def test_it_answers_for_what_the_full_environment_trained(bare: Path, home: Home
 
 
 def test_it_says_what_is_missing_when_it_is_asked_to_train(bare: Path, tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("x1,x2,x3,x4,y\n1,1,1,1,yes\n", encoding="utf-8")
+    example = ROOT / "examples/electricity"
     run = subprocess.run(
-        [bare / "continual", "train", "rows.csv"],
+        [
+            *(bare / "continual", "train", example / "electricity.csv.gz"),
+            *("--config", example / "continual.toml"),
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

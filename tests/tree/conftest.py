@@ -59,7 +59,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ
-            | {"CHECK_INTERVAL_SECONDS": "12"}
+            | {"CHECK_INTERVAL_SECONDS": "20"}
             | {f"CONTINUAL_{n}": port for n, port in ports.items()},
         )
     try:

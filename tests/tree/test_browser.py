@@ -99,7 +99,7 @@ def test_prefect_shows_the_flow_and_its_runs_and_asks_nobody(tree: Tree, browser
         page.goto(f"{tree.prefect}/flows")
         sees(page, "continual-cycle")
         page.goto(f"{tree.prefect}/runs")
-        sees(page, "every-12-s")
+        sees(page, "every-20-s")
         sees(page, "Completed")
     assert seen.broken == []
     assert seen.elsewhere == []
