@@ -125,7 +125,7 @@ def test_files_that_differ_in_their_categories_alone_are_two_files(
     )
     for town in ("Bern", "Bonn"):
         rows = Rows(numeric=np.empty((12, 0)), categorical=np.full((12, 1), town, dtype=object))
-        with pytest.raises(InputError, match="expected rows to learn from"):  # too few of them
+        with pytest.raises(InputError, match="labelled rows, expected at"):  # too few of them
             begin.from_table(loop, "towns", Table(rows=rows, labels=("no", "yes") * 6))
     with read(engine) as conn:
         window = windows.joined(conn, towns, 0)

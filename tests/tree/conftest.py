@@ -1,6 +1,7 @@
 """The whole tree, as ``make up`` starts it; one for all tests of this folder."""
 
 import os
+import re
 import shlex
 import signal
 import socket
@@ -65,9 +66,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
     try:
         said = folder / "up.log"
         until(lambda: "Everything runs" in said.read_text("utf-8"), 180, said.read_text)
+        # A port that was taken meanwhile has given way to the next: what `up` said holds.
+        found = re.findall(
+            r"^(\w+) +healthy after.*(http://[\d.:]+)", said.read_text("utf-8"), re.MULTILINE
+        )
+        address = dict(found)
         token = (folder / "data/admin.token").read_text("utf-8").strip()
         with httpx.Client(
-            base_url=f"http://127.0.0.1:{ports['PORT']}",
+            base_url=address["api"],
             headers={"Authorization": f"Bearer {token}"},
             trust_env=False,
             timeout=20,
@@ -77,8 +83,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
                 said=said,
                 token=token,
                 api=api,
-                prefect=f"http://127.0.0.1:{ports['PREFECT_PORT']}",
-                mlflow=f"http://127.0.0.1:{ports['MLFLOW_PORT']}",
+                prefect=address["prefect"],
+                mlflow=address["mlflow"],
             )
     finally:
         family = psutil.Process(process.pid).children(recursive=True)
