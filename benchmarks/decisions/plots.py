@@ -31,7 +31,10 @@ def _alarms(figure: Figure, cells: dict[str, Cell]) -> None:
         [max(c["false_alarms"][rho], 1) if c else np.nan for c in default] for rho in ("0", "0.3")
     ]
     _bars(left, names, quiet, ("independent losses", "autocorrelated, rho .3"), legend=False)
-    left.set(xscale="log", xlabel="false alarms per million quiet rows, at the default (1: 1 or 0)")
+    left.set(
+        xscale="log",
+        xlabel="false alarms per million quiet rows,\nat the default (1 stands for 0 too)",
+    )
     waits = [
         [
             c["delay"][rho]["0.25"]["median"] if c else np.nan
@@ -41,8 +44,9 @@ def _alarms(figure: Figure, cells: dict[str, Cell]) -> None:
         for rho in ("0", "0.3")
     ]
     _bars(right, names, waits, ("independent losses", "autocorrelated, rho .3"))
-    right.set(xscale="log")
-    right.set_xlabel("median rows until .15 -> .25 is found, tuned to 100 false alarms per million")
+    right.set_xlabel(
+        "median rows until .15 -> .25 is found,\nall tuned to 100 false alarms per million"
+    )
 
 
 def _gate(figure: Figure, cells: dict[str, Cell]) -> None:
@@ -82,7 +86,7 @@ def _streams(figure: Figure, cells: dict[str, Cell]) -> None:
     for k, way in enumerate(streams.WAYS):
         there = [cells.get(f"{name} | 48 | {way}") for name in NAMES]
         accuracy = [c["accuracy"] if c else np.nan for c in there]
-        right.scatter(accuracy, range(len(NAMES)), s=18, color=COLOURS[k])
+        right.scatter(accuracy, range(len(NAMES)), s=18, color=COLOURS[k], zorder=3 - k / 20)
     right.set_yticks(range(len(NAMES)), NAMES)
     right.set(xlim=(0.48, 0.96), ylim=(len(NAMES) - 0.5, -0.5))
     right.set(xlabel="accuracy", title="each stream, labels 48 rows late (colours as on the left)")

@@ -16,7 +16,7 @@ from benchmarks.decisions.cells import Cell, Cells
 from benchmarks.decisions.kswin import Kswin
 from benchmarks.decisions.stream_data import Stream, known
 from benchmarks.decisions.watches import Fed, Method
-from benchmarks.decisions.worlds import Kind, World
+from benchmarks.decisions.worlds import Floats, Kind, World
 from continualml.evidence import fold
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +99,19 @@ def test_a_watch_alarms_at_the_same_rows_however_they_are_cut(kind: Kind, method
 
     assert whole
     assert parts == whole
+
+
+def test_a_look_is_at_the_newest_200_rows_every_100_and_at_none_twice_after_an_alarm() -> None:
+    seen: list[tuple[float, float]] = []
+
+    def moved(rows: Floats) -> bool:
+        seen.append((rows[0, 0], rows[-1, 0]))
+        return bool(rows[0, 0] == 100)
+
+    alarms_at = feature_watches.Looks(moved, 1).feed(np.arange(700.0)[:, None])
+
+    assert seen == [(0, 199), (100, 299), (300, 499), (400, 599), (500, 699)]
+    assert alarms_at == [299]
 
 
 def test_the_fast_ks_test_is_the_ks_test() -> None:
