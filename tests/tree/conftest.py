@@ -59,7 +59,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
             cwd=ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ
+            env=own_environment()
             | {"CHECK_INTERVAL_SECONDS": "20"}
             | {f"CONTINUAL_{n}": port for n, port in ports.items()},
         )
@@ -93,6 +93,12 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
         process.wait(timeout=20)
     assert time.monotonic() - began < 10
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family)
+
+
+def own_environment() -> dict[str, str]:
+    """Leave out what other tests' clients wrote: MLflow's keeps its address in the environment."""
+    theirs = ("MLFLOW_", "PREFECT_", "CONTINUAL_", "API_KEY")
+    return {n: v for n, v in os.environ.items() if not n.startswith(theirs)}
 
 
 def command_of_make_up() -> list[str]:
