@@ -5,9 +5,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from sqlalchemy import event, select
@@ -155,7 +155,7 @@ def test_both_ways_to_append_number_in_order_and_write_all_or_nothing(
     def append(*ids: str) -> bool:
         rows = [row(i) for i in ids]
         return (
-            append_alone(engine, observations, [asdict(r) for r in rows])
+            append_alone(engine, observations, [msgspec.structs.asdict(r) for r in rows])
             if anywhere
             else appender.append(rows)
         )
@@ -181,7 +181,7 @@ def test_both_ways_to_append_number_in_order_and_write_all_or_nothing(
 def test_labels_and_rows_that_wait_together_are_answered_apart(engine: Engine) -> None:
     async def both() -> tuple[object, object]:
         commit = GroupCommit(engine)
-        seen = replace(row("a"), model="demo")
+        seen = msgspec.structs.replace(row("a"), model="demo")
         answers = await asyncio.gather(
             commit.submit([seen]),
             commit.submit_labels(demo.DEMO, [Labelled(observation_id="a", label="yes")], 0.0),
@@ -195,9 +195,7 @@ def test_labels_and_rows_that_wait_together_are_answered_apart(engine: Engine) -
 
 
 def test_a_batch_takes_tickets_in_order_and_never_none() -> None:
-    loop = asyncio.new_event_loop()
-    tickets = [Ticket(rows=[row(str(i))] * 3, future=loop.create_future()) for i in range(4)]
+    tickets = [Ticket(rows=[row(str(i))] * 3, told=print) for i in range(4)]
     batch = next_batch(tickets, most_rows=7)
     assert (list(batch.now), list(batch.later)) == (tickets[:2], tickets[2:])
     assert len(next_batch(tickets, most_rows=1).now) == 1
-    loop.close()

@@ -1,6 +1,6 @@
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -47,7 +47,9 @@ def observe(engine: Engine, *ids: str) -> None:
 
 def ask(engine: Engine, *ids: str) -> None:
     with write(engine) as conn:
-        append_observations(conn, [replace(row(i, version=1), answer=bytes(16)) for i in ids])
+        append_observations(
+            conn, [msgspec.structs.replace(row(i, version=1), answer=bytes(16)) for i in ids]
+        )
 
 
 def label(engine: Engine, observation_id: str, said: object, revision: int = 0) -> tuple[str, str]:

@@ -5,8 +5,9 @@ Which rows go now and who waits for what is the plain value ``Batch``; the threa
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -31,13 +32,13 @@ Answer = Any
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ticket:
-    """One request that waits: its rows, and the future that wakes it."""
+    """One sender that waits: its rows, and how its event loop tells it what became of them."""
 
     rows: Sequence[Observed] = ()
     model: Model | None = None
     labels: Sequence[Labelled] = ()
     recorded_at: float = 0.0
-    future: "asyncio.Future[Answer]"
+    told: Callable[[Answer], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,17 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
+    def append(
+        self, rows: Sequence[Observed], told: Callable[[list[Observed | None] | Exception], None]
+    ) -> None:
+        """Append observations; ``told`` gets what ``submit`` returns, or raises, in this loop."""
+        if self._closed:
+            told(StoreUnavailableError("the writer has been closed"))
+            return
+        self._known_loop()
+        self._turn.append(Ticket(rows=rows, told=told))
+        self._hand_over()
+
     def submit(self, rows: Sequence[Observed]) -> "asyncio.Future[list[Observed | None]]":
         """Append observations; see ``log.append_observations``.
 
@@ -83,8 +95,8 @@ class GroupCommit:
         StoreUnavailableError
             If they could not be written; none was.
         """
-        future = self._future()
-        self._put(Ticket(rows=rows, future=future))
+        future = self._known_loop().create_future()
+        self._put(Ticket(rows=rows, told=partial(_settle, future)))
         return future
 
     def submit_labels(
@@ -97,20 +109,21 @@ class GroupCommit:
         StoreUnavailableError
             If they could not be written; none was.
         """
-        future = self._future()
-        self._put(Ticket(model=model, labels=items, recorded_at=recorded_at, future=future))
+        future = self._known_loop().create_future()
+        told = partial(_settle, future)
+        self._put(Ticket(model=model, labels=items, recorded_at=recorded_at, told=told))
         return future
 
-    def _future(self) -> "asyncio.Future[Answer]":
+    def _known_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:  # asked once: it costs a system call
             self._loop = asyncio.get_running_loop()
-        return self._loop.create_future()
+        return self._loop
 
     def _put(self, ticket: Ticket) -> None:
         if self._closed:
             raise StoreUnavailableError("the writer has been closed")
         if not self._turn:
-            ticket.future.get_loop().call_soon(self._hand_over)
+            self._known_loop().call_soon(self._hand_over)
         self._turn.append(ticket)
 
     def _hand_over(self) -> None:
@@ -164,16 +177,20 @@ class GroupCommit:
         return [[None] * len(t.rows) for t in tickets]
 
     def _wake(self, tickets: tuple[Ticket, ...], answers: list[Answer]) -> None:
-        """Resolve all futures with one wake-up."""
+        """Tell all that waited with one wake-up."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_resolve, tickets, answers)
 
 
 def _resolve(tickets: tuple[Ticket, ...], answers: list[Answer]) -> None:
     for ticket, answer in zip(tickets, answers, strict=True):
-        if ticket.future.done():  # its client has gone
-            continue
-        if isinstance(answer, BaseException):
-            ticket.future.set_exception(answer)
-        else:
-            ticket.future.set_result(answer)
+        ticket.told(answer)
+
+
+def _settle(future: "asyncio.Future[Answer]", answer: Answer) -> None:
+    if future.done():  # its client has gone
+        return
+    if isinstance(answer, BaseException):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

@@ -48,8 +48,7 @@ _FOREIGN = ("unfit",)
 _MOST_IDS = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
+class Observed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row of features, with what a version answered for it if one did.
 
     ``numeric`` and ``answer`` are little-endian float64, ``categorical`` a JSON list of strings,

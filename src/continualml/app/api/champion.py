@@ -1,11 +1,11 @@
 """Who answers: see the pointer move, load, verify, warm, then replace one reference."""
 
-import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -31,65 +31,44 @@ _LOOK_S = 0.2
 _TRY_AGAIN_S = 5.0
 # Who answers, best first, when the champion cannot be loaded and nobody is.
 _INSTEAD = ("previous", "anchor")
-_Waiting = tuple[Rows, asyncio.Future[NDArray[np.float64]]]
 
 
 @dataclass(slots=True, eq=False)
 class Champion:
-    """One loaded, warmed version; all rows that wait in one turn of the event loop run at once."""
+    """One loaded, warmed version."""
 
     known: Version
     session: Session
     revision: int | None = None
     weights: NDArray[np.float32] | None = None
     guard: Guard = field(default_factory=Guard)
-    header: tuple[bytes, bytes] = field(init=False)
-    _waiting: list[_Waiting] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        """Prepare the header that names the version."""
-        self.header = (b"x-model-version", str(self.known.version).encode())
+    def answers(self, rows: Rows, sizes: Sequence[int]) -> list[NDArray[np.float64] | Exception]:
+        """Answer several requests with one run of the graph.
 
-    def answer(self, rows: Rows) -> asyncio.Future[NDArray[np.float64]]:
-        """Give (n, width) answers for n rows; nobody lingers for more rows to come."""
-        loop = asyncio.get_running_loop()
-        if not self._waiting:
-            loop.call_soon(self._run)
-        future: asyncio.Future[NDArray[np.float64]] = loop.create_future()
-        self._waiting.append((rows, future))
-        return future
+        Parameters
+        ----------
+        rows
+            Those of all requests, one after the other.
+        sizes
+            How many of them belong to each request.
 
-    def _run(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        Returns
+        -------
+        For each request (n, width) answers, or why there are none; the others have theirs.
+        """
         try:
-            rows = _joined([rows for rows, _ in waiting])
             together = self._timed(rows)
-        except InputError as error:
-            if len(waiting) == 1:
-                self._failed(waiting[0][0])
-                _fail(waiting[0][1], error)
-                return
-            for one in waiting:  # somebody's rows have no answer: the others have one
-                self._run_alone(*one)
-        except Exception as error:  # noqa: BLE001  handed on to each request that waits
-            for rows, future in waiting:
-                self._failed(rows)
-                _fail(future, error)
-        else:
-            at = 0
-            for rows, future in waiting:
-                if not future.done():
-                    future.set_result(together[at : at + len(rows)])
-                at += len(rows)
-
-    def _run_alone(self, rows: Rows, future: asyncio.Future[NDArray[np.float64]]) -> None:
-        if future.done():
-            return
-        try:
-            future.set_result(self._timed(rows))
-        except InputError as error:
-            self._failed(rows)
-            future.set_exception(error)
+        except Exception as error:  # noqa: BLE001  handed on to the request
+            if len(sizes) == 1:
+                self.guard.failed(rows, guard.unanswered(self.session, rows, self.weights))
+                return [error]
+            parts = [
+                _part(rows, to - n, to) for n, to in zip(sizes, accumulate(sizes), strict=True)
+            ]
+            return [one for part in parts for one in self.answers(part, [len(part)])]
+        ends = accumulate(sizes)
+        return [together[to - n : to] for n, to in zip(sizes, ends, strict=True)]
 
     def _timed(self, rows: Rows) -> NDArray[np.float64]:
         began = time.perf_counter()
@@ -97,10 +76,7 @@ class Champion:
         self.guard.ran(len(rows), time.perf_counter() - began)
         return answer
 
-    def _failed(self, rows: Rows) -> None:
-        self.guard.failed(rows, guard.unanswered(self.session, rows, self.weights))
-
-    def answers(self, several: list[Rows]) -> bool:
+    def can_answer(self, several: list[Rows]) -> bool:
         """Tell whether it has a finite answer for most of the rows."""
         missing = guard.unanswered(self.session, _joined(several), self.weights)
         return bool(2 * missing.sum() < len(missing))
@@ -210,7 +186,7 @@ class Champions:
             return
         instead = self._instead(conn, name, {version, *away}, said=False)
         refused = current.guard.unanswerable
-        if tripped.guard == "errors" and instead is not None and not instead.answers(refused):
+        if tripped.guard == "errors" and instead is not None and not instead.can_answer(refused):
             said = "{}: {} by version {}, nor by version {}: the rows are at fault"
             logger.warning(said, name, tripped.because, version, instead.known.version)
             current.guard.excuse()
@@ -354,14 +330,11 @@ class Repeated(threading.Thread):
             self.join()
 
 
-def _fail(future: asyncio.Future[NDArray[np.float64]], error: Exception) -> None:
-    if not future.done():  # else its client has gone
-        future.set_exception(error)
+def _part(rows: Rows, start: int, to: int) -> Rows:
+    return Rows(numeric=rows.numeric[start:to], categorical=rows.categorical[start:to])
 
 
 def _joined(several: list[Rows]) -> Rows:
-    if len(several) == 1:
-        return several[0]
     return Rows(
         numeric=np.concatenate([r.numeric for r in several]),
         categorical=np.concatenate([r.categorical for r in several]),

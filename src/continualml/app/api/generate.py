@@ -10,7 +10,8 @@ from starlette.types import Receive, Scope, Send
 
 from continualml import demo
 from continualml.app.api import bodies
-from continualml.app.api.predict import observed
+from continualml.app.api.answering import observed
+from continualml.app.api.asking import of_rows
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.serving import serving_of
 from continualml.records import Json
@@ -50,7 +51,7 @@ class Generate:
 
 def _generate(engine: Engine, asked: bodies.GenerateBody) -> Json:
     rows, target = demo.generate(asked.n, seed=asked.seed, noise=asked.noise, drift=asked.drift)
-    seen = observed(demo.DEMO, rows, [None] * asked.n, None, None)
+    seen = observed(demo.DEMO, of_rows(rows, [None] * asked.n), None, None)
     labels = [
         Labelled(observation_id=o.observation_id, label=demo.DEMO.classes[int(t)])
         for o, t in zip(seen, target, strict=True)

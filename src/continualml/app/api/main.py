@@ -3,14 +3,17 @@
 import asyncio
 import gc
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from loguru import logger
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from continualml import settings
 from continualml.app import logs, ports
@@ -31,9 +34,30 @@ _DRAIN_S = 8
 _READY_S = 2.0
 # The writer's thread and the event loop hand over to each other after each batch.
 _SWITCH_S = 0.0005
+_PREDICTS = re.compile(r"(?:/models/([^/]+))?/predict").fullmatch
 
 
-def create(project: Project) -> FastAPI:
+class Application(FastAPI):
+    """FastAPI, with the way to a prediction past its middlewares and its router.
+
+    What they cost is a quarter of what a prediction costs.
+    """
+
+    predict: Final = Predict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            model = _PREDICTS(scope["path"])
+            if model is not None:
+                scope["app"] = self
+                scope["path_params"] = {} if model[1] is None else {"model": model[1]}
+                await self.predict(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+
+def create(project: Project) -> Application:
     """Make the application of one serving process."""
 
     @asynccontextmanager
@@ -48,7 +72,7 @@ def create(project: Project) -> FastAPI:
             app.state.serving.end()
             gc.unfreeze()
 
-    app = FastAPI(
+    app = Application(
         title="Continual ML",
         lifespan=lifespan,
         redirect_slashes=False,
@@ -58,10 +82,9 @@ def create(project: Project) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.project = project
-    predict = Predict()
     plain = (
-        ("/predict", predict),
-        ("/models/{model}/predict", predict),
+        ("/predict", app.predict),
+        ("/models/{model}/predict", app.predict),
         ("/labels", labels),
         ("/feedback", labels),
         ("/generate", Generate()),

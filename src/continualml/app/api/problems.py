@@ -14,6 +14,7 @@ from continualml.records import Json
 from continualml.store.engine import StoreUnavailableError
 
 MEDIA_TYPE = "application/problem+json"
+INTERNAL = "internal"
 _LONGEST = 200
 
 
@@ -111,7 +112,7 @@ def of(error: Exception) -> ProblemError:
             problem = ProblemError(error.status_code, kind, error.detail, headers=headers)
         case _:
             problem = ProblemError(
-                500, "internal", "the server made a mistake; its log has the traceback"
+                500, INTERNAL, "the server made a mistake; its log has the traceback"
             )
     return problem
 

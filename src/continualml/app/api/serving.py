@@ -6,6 +6,8 @@ from typing import cast
 from sqlalchemy import Engine
 from starlette.types import Scope
 
+from continualml.app.api.answering import Answering
+from continualml.app.api.asking import Reader
 from continualml.app.api.champion import Champions, Repeated
 from continualml.app.api.health import Health
 from continualml.app.api.problems import ProblemError
@@ -22,11 +24,16 @@ _HEALTH_S = 2.0
 
 @dataclass(slots=True, kw_only=True)
 class Serving:
-    """The open store, who answers, who may ask, and how all of it is."""
+    """The open store, who answers, who may ask, and how all of it is.
+
+    ``readers`` are by the name of the model.
+    """
 
     project: Project
     engine: Engine
     commit: GroupCommit
+    answering: Answering
+    readers: dict[str, Reader]
     champions: Champions
     tokens: Tokens
     health: Health
@@ -59,15 +66,19 @@ class Serving:
         )
         for thread in repeated:
             thread.start()
+        commit = GroupCommit(engine)
+        most_rows = settings.max_rows
         return cls(
             project=project,
             engine=engine,
-            commit=GroupCommit(engine),
+            commit=commit,
+            answering=Answering(champions, commit),
+            readers={name: Reader(model, most_rows) for name, model in project.models.items()},
             champions=champions,
             tokens=tokens,
             health=health,
             most_bytes=settings.max_body_bytes,
-            most_rows=settings.max_rows,
+            most_rows=most_rows,
             repeated=repeated,
         )
 

@@ -1,0 +1,179 @@
+"""Requests that wait are answered together: one run of the graph, one commit, one wake-up.
+
+While a commit is under way requests gather, as its answer is what they would wait for anyway; so
+the busier it is, the more of them share a run and a commit. Nobody lingers: the first request
+that comes to an idle writer goes at once.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continualml.app.api.asking import Asked, category_texts, rows_of
+from continualml.app.api.champion import Champions
+from continualml.model import Model
+from continualml.store.group_commit import GroupCommit
+from continualml.store.log import Observed
+
+_MOST_ROWS = 2_000
+
+
+class Answered(NamedTuple):
+    """What a request gets: its rows as they were answered now, and those that the log had before.
+
+    ``there`` is None for a row that is new.
+    """
+
+    rows: list[Observed]
+    there: Sequence[Observed | None]
+
+
+class Ask(NamedTuple):
+    """One request that waits, and the future that wakes it."""
+
+    model: Model
+    asked: Asked
+    future: "asyncio.Future[Answered]"
+
+    def fail(self, error: Exception) -> None:
+        """Tell it that it will not be answered, unless its client has gone."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Answering:
+    """Answers what waits, of one event loop."""
+
+    def __init__(self, champions: Champions, commit: GroupCommit) -> None:
+        self._champions = champions
+        self._commit = commit
+        self._waiting: list[Ask] = []
+        self._under_way = False
+
+    def answer(self, model: Model, asked: Asked) -> "asyncio.Future[Answered]":
+        """Answer rows, durably.
+
+        Raises
+        ------
+        ProblemError
+            503 if no version of the model can answer.
+        InputError
+            If a row has no finite answer.
+        StoreUnavailableError
+            If the answers could not be written; none was.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answered] = loop.create_future()
+        self._waiting.append(Ask(model, asked, future))
+        if not self._under_way:
+            self._under_way = True
+            loop.call_soon(self._next)  # what this turn of the loop still brings comes with it
+        return future
+
+    def _next(self) -> None:
+        """Answer and append what waits, until the writer has something to do or nobody waits."""
+        answered: list[tuple[Ask, list[Observed]]] = []
+        while self._waiting and not answered:
+            now, self._waiting = _next_asks(self._waiting)
+            for name, asks in groupby(now, lambda ask: ask.model.name):
+                answered += self._answered(name, list(asks))
+        self._under_way = bool(answered)
+        if answered:
+            rows = [row for _, some in answered for row in some]
+            self._commit.append(rows, partial(self._told, answered))
+
+    def _answered(self, name: str, asks: list[Ask]) -> list[tuple[Ask, list[Observed]]]:
+        """Run the graph once for all; a request whose rows have no answer is told so."""
+        try:
+            champion = self._champions.of(name)
+            rows = rows_of(asks[0].model, [ask.asked for ask in asks])
+        except Exception as error:  # noqa: BLE001  handed on to each request that waits
+            for ask in asks:
+                ask.fail(error)
+            return []
+        version, revision = champion.known.version, champion.revision
+        found: list[tuple[Ask, list[Observed]]] = []
+        said = champion.answers(rows, [len(ask.asked.numeric) for ask in asks])
+        for ask, answer in zip(asks, said, strict=True):
+            if isinstance(answer, Exception):
+                ask.fail(answer)
+            else:
+                made = observed(ask.model, ask.asked, version, answer, revision=revision)
+                found.append((ask, made))
+        return found
+
+    def _told(
+        self,
+        answered: list[tuple[Ask, list[Observed]]],
+        there: "list[Observed | None] | Exception",
+    ) -> None:
+        self._next()  # first: the writer is idle
+        at = 0
+        for ask, rows in answered:
+            if isinstance(there, Exception):
+                ask.fail(there)
+            elif not ask.future.done():  # else its client has gone
+                ask.future.set_result(Answered(rows, there[at : at + len(rows)]))
+            at += len(rows)
+
+
+def observed(
+    model: Model,
+    asked: Asked,
+    version: int | None,
+    answer: NDArray[np.float64] | None,
+    *,
+    revision: int | None = None,
+) -> list[Observed]:
+    """Make rows of the log; a row without an id gets a new one that sorts by time.
+
+    Parameters
+    ----------
+    answer
+        (n, width) what ``version`` answered; None, like the version, where nothing was asked.
+    revision
+        That of the version's weights, if it is a blend.
+    """
+    now = datetime.now(UTC).timestamp()
+    said: Sequence[bytes | None] = [None] * len(asked.numeric)
+    if answer is not None:
+        packed, step = answer.astype("<f8", copy=False).tobytes(), model.width * 8
+        said = [packed[at : at + step] for at in range(0, len(packed), step)]
+    return [
+        Observed(
+            model=model.name,
+            observation_id=given or new_id(now),
+            numeric=numeric,
+            categorical=texts,
+            version=version,
+            answer=answered,
+            recorded_at=now,
+            revision=revision,
+        )
+        for given, numeric, texts, answered in zip(
+            asked.ids, asked.numeric, category_texts(asked), said, strict=True
+        )
+    ]
+
+
+def new_id(now: float) -> str:
+    """Make an id as UUID version 7 does: milliseconds first, so that ids sort by time."""
+    tail = os.urandom(10).hex()
+    return f"{int(now * 1000):012x}7{tail[1:4]}{'89ab'[int(tail[4], 16) & 3]}{tail[5:]}"
+
+
+def _next_asks(waiting: list[Ask]) -> tuple[list[Ask], list[Ask]]:
+    """Take requests in order until there are many rows, at least one; leave the others."""
+    size = 0
+    for i, ask in enumerate(waiting):
+        size += len(ask.asked.numeric)
+        if size > _MOST_ROWS and i:
+            return waiting[:i], waiting[i:]
+    return waiting, []

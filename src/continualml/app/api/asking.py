@@ -1,0 +1,163 @@
+"""Rows as a model takes them: a decoder made from its schema reads them in one pass.
+
+What it refuses is read again with care, to name the field, or to take it after all.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from continualml.app.api import bodies
+from continualml.errors import InputError
+from continualml.model import Feature, Model
+from continualml.records import Rows
+from continualml.scoring import features
+
+_Number = Annotated[float, msgspec.Meta(ge=-features.LARGEST, le=features.LARGEST)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=features.LONGEST)]
+_TextOrEmpty = Annotated[str, msgspec.Meta(max_length=features.LONGEST)]
+_encode = msgspec.json.Encoder().encode
+
+
+class Asked(NamedTuple):
+    """Rows to predict, packed as the log keeps them.
+
+    ``numeric``: for each row little-endian float64 in the order of the columns, NaN where a value
+    is missing. ``texts``: for each row its categories, "" where missing; empty without any
+    categorical feature. ``ids``: None where the client named none.
+    """
+
+    numeric: list[bytes]
+    texts: list[tuple[str, ...]]
+    ids: Sequence[str | None]
+
+
+class Reader:
+    """Reads the requests of one model.
+
+    Parameters
+    ----------
+    most_rows
+        In one request.
+    """
+
+    def __init__(self, model: Model, most_rows: int) -> None:
+        self._model = model
+        self._most_rows = most_rows
+        self._n_numeric = len(model.numeric)
+        self._gaps = any(f.nullable for f in model.features)
+        self._pack: Callable[..., bytes] = struct.Struct(f"<{self._n_numeric}d").pack
+        self._decode = _decoder(model)
+
+    def read(self, body: bytes) -> Asked:
+        """Read a body; at least one row.
+
+        Raises
+        ------
+        ProblemError
+            400 if it is no JSON, 413 if there are more rows than permitted.
+        InputError
+            Names the first field that is wrong.
+        """
+        if self._decode is not None:
+            try:
+                found = self._decode(body)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                return self._carefully(body)
+            if found.instances is None and found.features is not None:
+                asked = self._packed([found.features], (found.observation_id,))
+            elif found.features is None and found.observation_id is None and found.instances:
+                several = found.instances
+                if len(several) > self._most_rows:
+                    return self._carefully(body)
+                ids = [i.observation_id for i in several]
+                asked = self._packed([i.features for i in several], ids)
+            else:
+                asked = None
+            if asked is not None:
+                return asked
+        return self._carefully(body)
+
+    def _packed(self, rows: list[Any], ids: Sequence[str | None]) -> Asked | None:
+        """Pack decoded rows; None where a text needs a closer look."""
+        n, pack = self._n_numeric, self._pack
+        values = [msgspec.structs.astuple(row) for row in rows]
+        if self._gaps:
+            values = [_filled(row, n) for row in values]
+        if not self._model.categorical:
+            return Asked([pack(*row) for row in values], [], ids)
+        texts = [row[n:] for row in values]
+        if not all(text.isascii() and "\0" not in text for row in texts for text in row):
+            return None
+        return Asked([pack(*row[:n]) for row in values], texts, ids)
+
+    def _carefully(self, body: bytes) -> Asked:
+        found = bodies.predict(body, self._most_rows)
+        try:
+            rows = features.read(self._model, found.instances)
+        except InputError as error:
+            if found.single:  # then the client wrote no list
+                error.where = error.where.removeprefix("instances[0].")
+            raise
+        return of_rows(rows, found.ids)
+
+
+def of_rows(rows: Rows, ids: Sequence[str | None]) -> Asked:
+    """Pack rows that were checked."""
+    data, width = rows.numeric.astype("<f8", copy=False).tobytes(), rows.numeric.shape[1] * 8
+    texts = [tuple(row) for row in rows.categorical.tolist()] if rows.categorical.size else []
+    return Asked([data[i * width : (i + 1) * width] for i in range(len(rows))], texts, ids)
+
+
+def rows_of(model: Model, several: Sequence[Asked]) -> Rows:
+    """Put the rows of several requests together, in their order."""
+    numeric = [row for asked in several for row in asked.numeric]
+    n, n_texts = len(numeric), len(model.categorical)
+    categorical = np.empty((n, n_texts), dtype=object)
+    if n_texts:
+        # Filled, not converted: NumPy must not guess a shape or a type from texts.
+        categorical[:] = [row for asked in several for row in asked.texts]
+    packed = np.frombuffer(b"".join(numeric), "<f8").reshape(n, len(model.numeric))
+    return Rows(numeric=packed, categorical=categorical)
+
+
+def category_texts(asked: Asked) -> Sequence[str | None]:
+    """Write each row's categories as the log keeps them: a JSON list, or None without any."""
+    if not asked.texts:
+        return [None] * len(asked.numeric)
+    return [_encode(row).decode() for row in asked.texts]
+
+
+def _filled(row: tuple[Any, ...], n_numeric: int) -> tuple[Any, ...]:
+    return tuple(
+        (math.nan if i < n_numeric else "") if value is None else value
+        for i, value in enumerate(row)
+    )
+
+
+def _decoder(model: Model) -> Callable[[bytes], Any] | None:
+    """Compile the schema; None if JSON's names cannot be those of a struct."""
+    ordered = (*model.numeric, *model.categorical)
+    fields = [(f"f{i}", _type(f)) for i, f in enumerate(ordered)]
+    names = {f"f{i}": f.name for i, f in enumerate(ordered)}
+    strict: dict[str, Any] = {"forbid_unknown_fields": True, "gc": False}
+    try:
+        row = msgspec.defstruct("Features", fields, rename=names, **strict)
+    except ValueError:  # a name with a quotation mark or a backslash
+        return None
+    an_id = ("observation_id", bodies.ObservationId | None, None)
+    instance = msgspec.defstruct("Instance", [("features", row), an_id], **strict)
+    several = ("instances", list[instance] | None, None)  # type: ignore[valid-type]
+    one = ("features", row | None, None)
+    body = msgspec.defstruct("Body", [one, an_id, several], **strict)
+    return msgspec.json.Decoder(body).decode
+
+
+def _type(feature: Feature) -> Any:
+    if feature.kind == "numeric":
+        return _Number | None if feature.nullable else _Number
+    return _TextOrEmpty | None if feature.nullable else _Text
