@@ -4,7 +4,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -192,6 +194,80 @@ def test_labels_and_rows_that_wait_together_are_answered_apart(engine: Engine) -
     rows, verdicts = asyncio.run(both())
     assert rows == [None]
     assert verdicts == ["accepted"]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_store(f"sqlite:///{tmp_path / 'log.sqlite'}")
+    yield engine
+    engine.dispose()
+
+
+async def alone(commit: GroupCommit, *ids: str) -> list[Observed | None] | Exception:
+    told: asyncio.Future[list[Observed | None] | Exception]
+    told = asyncio.get_running_loop().create_future()
+    commit.append([row(i) for i in ids], told.set_result, alone=True)
+    return await told
+
+
+def writers(engine: Engine, *, slow_s: float = 0.0) -> list[str]:
+    """Note which thread writes rows, each as slowly as asked."""
+    names: list[str] = []
+
+    def trace(sql: str) -> None:
+        if sql.startswith("INSERT INTO"):
+            names.append(threading.current_thread().name)
+            time.sleep(slow_s)
+
+    event.listen(engine, "checkout", lambda raw, *_: raw.set_trace_callback(trace))
+    return names
+
+
+def test_who_comes_alone_is_written_without_a_change_of_threads(file: Engine) -> None:
+    names = writers(file)
+
+    async def several() -> list[list[Observed | None] | Exception]:
+        commit = GroupCommit(file)
+        told = [await alone(commit, "a"), await alone(commit, "b", "c"), await alone(commit, "a")]
+        commit.close()
+        return told
+
+    new, more, known = asyncio.run(several())
+    assert (new, more) == ([None], [None, None])
+    assert known == [row("a")]
+    assert names[0] == threading.main_thread().name
+    with read(file) as conn:
+        assert len(conn.execute(select(observations)).all()) == 3
+
+
+def test_a_slow_disk_holds_up_the_event_loop_once(file: Engine) -> None:
+    names = writers(file, slow_s=0.02)
+
+    async def several() -> None:
+        commit = GroupCommit(file)
+        for i in range(4):
+            await alone(commit, str(i))
+        commit.close()
+
+    asyncio.run(several())
+    assert names.index("group-commit") == names.count(threading.main_thread().name) > 0
+
+
+def test_while_another_process_writes_the_event_loop_turns(file: Engine) -> None:
+    async def beside() -> tuple[list[Observed | None] | Exception, int]:
+        commit, turns = GroupCommit(file), 0
+        with write(file) as conn:
+            take_numbers(conn, 1)
+            asked = asyncio.create_task(alone(commit, "a"))
+            while turns < 20:
+                await asyncio.sleep(0.005)
+                turns += 1
+            waited = not asked.done()
+        told = await asked
+        commit.close()
+        return told, turns if waited else 0
+
+    assert asyncio.run(beside()) == ([None], 20)
 
 
 def test_a_batch_takes_tickets_in_order_and_never_none() -> None:

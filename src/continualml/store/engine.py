@@ -187,11 +187,17 @@ class Appender:
     On SQLite a batch is one statement on a connection that stays open: numbers, rows and commit
     happen in one call of the driver, which gives the interpreter's lock away once. With a call for
     each of them the thread waits for the lock again and again, and the event loop beside it too.
+
+    Parameters
+    ----------
+    waits
+        Whether to wait while another process writes; if not, SQLite's is unavailable then.
     """
 
-    def __init__(self, engine: Engine, table: Table) -> None:
+    def __init__(self, engine: Engine, table: Table, *, waits: bool = True) -> None:
         self._engine = engine
         self._table = table
+        self._waits = waits
         self._names = tuple(c.name for c in table.columns if c.name != "seq")
         self._values = attrgetter(*self._names)
         self._connection: Any = None
@@ -219,7 +225,8 @@ class Appender:
             self._roll_back()
             return False
         except failures.Error as error:
-            self.close()  # the next batch opens it anew
+            if "locked" not in str(error):
+                self.close()  # the next batch opens it anew
             if _passes(error):
                 raise StoreUnavailableError(str(error)) from error
             raise
@@ -259,6 +266,8 @@ class Appender:
         columns = ", ".join(f'"{name}"' for name in self._names)
         new = ", ".join(f'NEW."{name}"' for name in self._names)
         try:
+            if not self._waits:
+                connection.execute("PRAGMA busy_timeout=0")
             # Names of our own tables; nothing of it lasts longer than the connection.
             connection.executescript(
                 f'CREATE TEMP VIEW "{table}_append" AS SELECT {columns} FROM "{table}";'  # noqa: S608
@@ -271,6 +280,11 @@ class Appender:
             connection.close()
             raise
         return connection
+
+
+def is_file(engine: Engine) -> bool:
+    """Tell whether the database is a file of this machine, and so as quick as its disk."""
+    return engine.dialect.name == "sqlite"
 
 
 def append_alone(engine: Engine, table: Table, rows: Sequence[dict[str, Any]]) -> bool:

@@ -5,7 +5,9 @@ Which rows go now and who waits for what is the plain value ``Batch``; the threa
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -14,7 +16,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from continualml.model import Model
-from continualml.store.engine import Appender, StoreUnavailableError, write
+from continualml.store.engine import Appender, StoreUnavailableError, is_file, write
 from continualml.store.log import (
     LabelAnswer,
     Labelled,
@@ -25,6 +27,10 @@ from continualml.store.log import (
 from continualml.store.tables import observations
 
 _MOST_ROWS = 5_000
+# A commit that takes longer holds up the event loop too long: then only the writer's thread
+# commits, until it has been quick for a while.
+_QUICK_S = 0.005
+_SLOW_S = 10.0
 
 # What a ticket gets depends on what it asked for; its sender knows which.
 Answer = Any
@@ -69,6 +75,8 @@ class GroupCommit:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._appender = Appender(engine, observations)
+        self._here = Appender(engine, observations, waits=False) if is_file(engine) else None
+        self._slow_until = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: list[Ticket] = []
         self._arrived: SimpleQueue[list[Ticket] | None] = SimpleQueue()  # None: no more will come
@@ -77,15 +85,49 @@ class GroupCommit:
         self._thread.start()
 
     def append(
-        self, rows: Sequence[Observed], told: Callable[[list[Observed | None] | Exception], None]
+        self,
+        rows: Sequence[Observed],
+        told: Callable[[list[Observed | None] | Exception], None],
+        *,
+        alone: bool = False,
     ) -> None:
-        """Append observations; ``told`` gets what ``submit`` returns, or raises, in this loop."""
+        """Append observations; ``told`` gets what ``submit`` returns, or raises, in this loop.
+
+        Parameters
+        ----------
+        alone
+            Nobody else is likely to come meanwhile. Then the event loop writes by itself while
+            the disk is quick: two threads that wake each other take as long as the disk.
+        """
         if self._closed:
             told(StoreUnavailableError("the writer has been closed"))
             return
-        self._known_loop()
+        loop = self._known_loop()
+        if alone and self._append_here(rows):
+            loop.call_soon(told, list[Observed | None]([None] * len(rows)))
+            return
         self._turn.append(Ticket(rows=rows, told=told))
         self._hand_over()
+
+    def _append_here(self, rows: Sequence[Observed]) -> bool:
+        """Write in this thread, which must not wait; False leaves it to the writer."""
+        if self._here is None or self._turn or time.monotonic() < self._slow_until:
+            return False
+        try:
+            with self._timed():
+                return self._here.append(rows)
+        except StoreUnavailableError:  # another process writes, or the writer will say what it is
+            return False
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            now = time.monotonic()
+            if now - began > _QUICK_S:
+                self._slow_until = now + _SLOW_S
 
     def submit(self, rows: Sequence[Observed]) -> "asyncio.Future[list[Observed | None]]":
         """Append observations; see ``log.append_observations``.
@@ -137,6 +179,8 @@ class GroupCommit:
         self._hand_over()
         self._arrived.put(None)
         self._thread.join()
+        if self._here is not None:
+            self._here.close()
 
     def _run(self) -> None:
         waiting: list[Ticket] = []
@@ -172,8 +216,11 @@ class GroupCommit:
     def _commit_new(self, tickets: tuple[Ticket, ...]) -> list[Answer] | None:
         """Write observations without asking first whether they are there: they hardly ever are."""
         rows = [r for t in tickets for r in t.rows]
-        if not rows or any(t.model for t in tickets) or not self._appender.append(rows):
+        if not rows or any(t.model for t in tickets):
             return None
+        with self._timed():
+            if not self._appender.append(rows):
+                return None
         return [[None] * len(t.rows) for t in tickets]
 
     def _wake(self, tickets: tuple[Ticket, ...], answers: list[Answer]) -> None:

@@ -56,6 +56,7 @@ class Answering:
         self._commit = commit
         self._waiting: list[Ask] = []
         self._under_way = False
+        self._several = True  # whether requests came together the last time
 
     def answer(self, model: Model, asked: Asked) -> "asyncio.Future[Answered]":
         """Answer rows, durably.
@@ -87,7 +88,9 @@ class Answering:
         self._under_way = bool(answered)
         if answered:
             rows = [row for _, some in answered for row in some]
-            self._commit.append(rows, partial(self._told, answered))
+            before, self._several = self._several, len(answered) > 1
+            told = partial(self._told, answered)
+            self._commit.append(rows, told, alone=not (before or self._several))
 
     def _answered(self, name: str, asks: list[Ask]) -> list[tuple[Ask, list[Observed]]]:
         """Run the graph once for all; a request whose rows have no answer is told so."""
