@@ -14,6 +14,9 @@ from continualml.store.tables import tokens
 SCOPES = ("predict", "label", "read", "admin")
 # Names of the tokens that a start makes, and ends when they are replaced.
 OURS = ("admin", "API_KEY")
+_PREFIX, _RANDOM_BYTES = "ct_", 32
+_DRAWN_PREFIX = _PREFIX.encode()
+_DRAWN_LENGTH = len(_PREFIX) + len(secrets.token_urlsafe(_RANDOM_BYTES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,12 @@ def create(
 
 def new_secret() -> str:
     """Draw the secret of a new token."""
-    return f"ct_{secrets.token_urlsafe(32)}"
+    return f"{_PREFIX}{secrets.token_urlsafe(_RANDOM_BYTES)}"
+
+
+def is_drawn(secret: bytes) -> bool:
+    """Say whether a secret has the form of those that we draw; people choose others."""
+    return len(secret) == _DRAWN_LENGTH and secret.startswith(_DRAWN_PREFIX)
 
 
 def check(conn: Connection, secret: str) -> Token | None:

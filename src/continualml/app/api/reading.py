@@ -5,34 +5,30 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy import select
 
 from continualml.app.api.estimate import performance as estimated
 from continualml.app.api.predict import prediction
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.serving import Serving, serving_of
+from continualml.app.api.tokens import needs
 from continualml.model import Model
 from continualml.records import Json, LedgerEntry, Version
 from continualml.store import ledger, lineage, log, pointers, snapshots, windows
 from continualml.store.engine import read
 from continualml.store.tables import labels
 
-router = APIRouter()
+# Before anything else is looked at: who may not read is not told what is wrong or missing.
+router = APIRouter(dependencies=[Depends(needs("read"))])
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 Before = Annotated[int | None, Query(ge=1)]
-
-
-def _serving(request: Request) -> Serving:
-    serving = serving_of(request.scope)
-    serving.tokens.require(request.scope, "read")
-    return serving
 
 
 @router.get("/models", summary="All models and who answers for them")
 def models(request: Request) -> Json:
     """List the models."""
-    serving = _serving(request)
+    serving = serving_of(request.scope)
     with read(serving.engine) as conn:
         told = [
             {
@@ -48,14 +44,14 @@ def models(request: Request) -> Json:
 @router.get("/model-status", summary="Alias of /models/{model} for the default model")
 def model_status(request: Request) -> Json:
     """Tell the state of the default model."""
-    serving = _serving(request)
+    serving = serving_of(request.scope)
     return _status(serving, serving.model(None))
 
 
 @router.get("/models/{model}", summary="Versions, champion, detectors, last cycle, alarms")
 def model(request: Request, model: str) -> Json:
     """Tell the state of one model."""
-    serving = _serving(request)
+    serving = serving_of(request.scope)
     return _status(serving, serving.model(model))
 
 
@@ -64,7 +60,7 @@ def model(request: Request, model: str) -> Json:
 )
 def performance(request: Request, model: str) -> Json:
     """Tell what the newest answers cost, and what those without a label probably do."""
-    serving = _serving(request)
+    serving = serving_of(request.scope)
     asked = serving.model(model)
     with read(serving.engine) as conn:
         there = snapshots.get(conn, asked.name)
@@ -75,7 +71,7 @@ def performance(request: Request, model: str) -> Json:
 @router.get("/models/{model}/versions/{number}", summary="One version and its manifest")
 def version(request: Request, model: str, number: int) -> Json:
     """Tell how one version came about."""
-    serving = _serving(request)
+    serving = serving_of(request.scope)
     name = serving.model(model).name
     with read(serving.engine) as conn:
         known = pointers.version(conn, name, number)
@@ -93,7 +89,7 @@ def decisions(
     limit: Limit = 50,
 ) -> Json:
     """Page through the ledger; ``next_before`` is the cursor of the next page."""
-    serving = _serving(request)
+    serving = serving_of(request.scope)
     with read(serving.engine) as conn:
         found = ledger.entries(
             conn, model=model, kinds=tuple(kind or ()), before=before, limit=limit
@@ -106,7 +102,7 @@ def decisions(
 @router.get("/decisions/{n}", summary="One decision, and what it was decided from")
 def decision(request: Request, n: int) -> Json:
     """Tell one decision."""
-    serving = _serving(request)
+    serving = serving_of(request.scope)
     with read(serving.engine) as conn:
         found = ledger.entry(conn, n)
         if found is None:
@@ -119,7 +115,7 @@ def decision(request: Request, n: int) -> Json:
 )
 def answered(request: Request, observation_id: str, model: str | None = None) -> Json:
     """Tell where one answer came from."""
-    serving = _serving(request)
+    serving = serving_of(request.scope)
     asked = serving.model(model)
     with read(serving.engine) as conn:
         row = log.recorded(conn, [(asked.name, observation_id)]).get((asked.name, observation_id))

@@ -19,6 +19,7 @@ _STATUS = {
     "409": "The id is recorded with other features",
     "413": "Too large, or too many rows",
     "422": "A field is not what was expected; the problem names it",
+    "429": "Too many different wrong tokens came from this address",
     "503": "Nothing was recorded; try again",
 }
 

@@ -2,8 +2,11 @@
 
 import hashlib
 import hmac
+import math
 import os
 import stat
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Scope
 
+from continualml.app.api.attempts import Attempts, whom
 from continualml.app.api.problems import ProblemError
 from continualml.errors import InputError
 from continualml.store import tokens
@@ -21,14 +25,24 @@ from continualml.store.engine import StoreUnavailableError, read, write
 
 _SHORTEST = 24
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+# Different wrong tokens that one address may try at once, and how many more in a second.
+_BURST, _PER_S, _MOST = 20, 0.2, 4_096
 
 
 class Tokens:
-    """The tokens that are valid now; ``look`` reads them anew, in a thread."""
+    """The tokens that are valid now; ``look`` reads them anew, in a thread.
+
+    Whoever tries too many different wrong tokens is told to wait. Meanwhile a token that people
+    chose (``API_KEY``) is not looked at from there, so that it cannot be guessed; one that was
+    drawn goes on to work, because nobody guesses 256 bits and nobody shall be locked out by
+    another client of the same address.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._valid: dict[str, tokens.Token] = {}
+        self._attempts = Attempts(burst=_BURST, per_s=_PER_S, most=_MOST)
+        self._counting = threading.Lock()  # routes that read the store run in threads
         self._unread = False
 
     def look(self) -> None:
@@ -50,7 +64,8 @@ class Tokens:
         Raises
         ------
         ProblemError
-            401 without a valid token, 403 if the token lacks the scope.
+            401 without a valid token, 403 if the token lacks the scope, 429 after too many
+            different wrong ones.
         """
         token = self._found(scope)
         if token is None:
@@ -75,11 +90,41 @@ class Tokens:
         for name, value in scope["headers"]:
             if name == b"authorization":
                 kind, _, secret = value.partition(b" ")
+                secret = secret.strip()
                 # Found by its hash, which tells nothing about the bytes of a valid one in time.
-                digest = hashlib.sha256(secret.strip()).hexdigest()
+                digest = hashlib.sha256(secret).hexdigest()
                 token = self._valid.get(digest)
                 there = token is not None and hmac.compare_digest(token.hash, digest)
-                return token if there and kind.lower() == b"bearer" else None
+                if kind.lower() != b"bearer" or not secret:
+                    return None
+                if there and tokens.is_drawn(secret):
+                    return token
+                return self._guessed(scope, token if there else None, digest)
+        return None
+
+    def _guessed(
+        self, scope: Scope, token: tokens.Token | None, digest: str
+    ) -> tokens.Token | None:
+        """Let a chosen token pass, and count a wrong one, while its sender may still guess."""
+        client, now = scope.get("client"), time.monotonic()
+        who = whom(client[0]) if client else ""
+        with self._counting:
+            wait_s = self._attempts.wait_s(who, now)
+            if not wait_s and token is not None:
+                return token
+            refused = token is not None or self._attempts.failed(who, digest, now)
+            last = not wait_s and self._attempts.wait_s(who, now) > 0
+        if refused:
+            raise ProblemError(
+                429,
+                "too-many-attempts",
+                "too many different wrong tokens came from this address",
+                headers={"Retry-After": str(math.ceil(wait_s))},
+                remedy="send a token that holds; one of `continual token create` works at once, "
+                "a chosen API_KEY after the time of Retry-After",
+            )
+        if last:
+            logger.warning("Too many different wrong tokens came from {}", who)
         return None
 
 
