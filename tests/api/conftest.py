@@ -20,6 +20,7 @@ from onnx import TensorProto, helper
 
 from continualml import demo
 from continualml.app.api import main
+from continualml.app.api.connections import Connection
 from continualml.model import Feature, Model
 from continualml.scoring.artifact import FORMAT, KEY, rows_of, schema, write_manifest
 from continualml.settings import Project, Settings, environment
@@ -126,9 +127,13 @@ def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    config = tmp_path / "continual.toml"
+    return project_in(tmp_path)
+
+
+def project_in(folder: Path) -> Project:
+    config = folder / "continual.toml"
     config.write_text(CONFIG, encoding="utf-8")
-    data = tmp_path / "data"
+    data = folder / "data"
     said = Settings(
         config=config,
         data=data,
@@ -146,22 +151,28 @@ def register(project: Project) -> Callable[..., int]:
     """Give a model one more version, without pointing at it; returns its number."""
 
     def register(slope: float = 1.0, model: str = "loan", data: bytes | None = None) -> int:
-        one = project.models[model]
-        sha256 = artifacts.write(project.settings.artifacts, data or graph(one, slope))
-        engine = open_store(project.settings.database_url)
-        with write(engine) as conn:
-            known = pointers.register(
-                conn,
-                model,
-                sha256,
-                strategy="by-hand",
-                manifest={"slope": slope},
-                recorded_at=NOW,
-            )
-        engine.dispose()
-        return known.version
+        return registered(project, slope, model, data)
 
     return register
+
+
+def registered(
+    project: Project, slope: float = 1.0, model: str = "loan", data: bytes | None = None
+) -> int:
+    one = project.models[model]
+    sha256 = artifacts.write(project.settings.artifacts, data or graph(one, slope))
+    engine = open_store(project.settings.database_url)
+    with write(engine) as conn:
+        known = pointers.register(
+            conn,
+            model,
+            sha256,
+            strategy="by-hand",
+            manifest={"slope": slope},
+            recorded_at=NOW,
+        )
+    engine.dispose()
+    return known.version
 
 
 @pytest.fixture
@@ -205,7 +216,9 @@ def serve(project: Project) -> Iterator[Callable[[], httpx.Client]]:
     def serve() -> httpx.Client:
         port = project.settings.port
         app = main.create(project)
-        config = uvicorn.Config(app, port=port, log_level="critical", lifespan="on")
+        config = uvicorn.Config(
+            app, port=port, http=Connection, log_level="critical", lifespan="on"
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
@@ -244,31 +257,37 @@ def api(
 @pytest.fixture
 def process(project: Project) -> Callable[[], "object"]:
     """Start ``python -m continualml.app.api`` and wait until it is ready; see ``running``."""
+    return lambda: running(project)
 
-    @contextmanager
-    def process() -> Iterator[subprocess.Popen[bytes]]:
-        env = {n: v for n, v in os.environ.items() if not n.startswith("CONTINUAL_")}
-        child = subprocess.Popen(
-            [sys.executable, "-m", "continualml.app.api"],
-            env=env | environment(project.settings),
-            cwd=project.settings.data.parent,
-            start_new_session=True,
-        )
-        try:
-            until = time.monotonic() + 20
-            while True:
-                assert child.poll() is None, f"the server ended with {child.returncode}"
-                assert time.monotonic() < until
-                try:
-                    httpx.get(f"http://127.0.0.1:{project.settings.port}/livez", timeout=1)
-                except httpx.TransportError:
-                    time.sleep(0.02)
-                else:
-                    break
-            yield child
-        finally:
-            if child.poll() is None:
-                child.send_signal(signal.SIGTERM)
-                child.wait(15)
 
-    return process
+@contextmanager
+def running(project: Project, said: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the server's process; what it prints goes to the file ``said`` if one is named."""
+    env = {n: v for n, v in os.environ.items() if not n.startswith("CONTINUAL_")}
+    out = None if said is None else os.open(said, os.O_WRONLY | os.O_CREAT, 0o600)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "continualml.app.api"],
+        env=env | environment(project.settings),
+        cwd=project.settings.data.parent,
+        start_new_session=True,
+        stdout=out,
+        stderr=None if said is None else subprocess.STDOUT,
+    )
+    if out is not None:
+        os.close(out)
+    try:
+        until = time.monotonic() + 20
+        while True:
+            assert child.poll() is None, f"the server ended with {child.returncode}"
+            assert time.monotonic() < until
+            try:
+                httpx.get(f"http://127.0.0.1:{project.settings.port}/livez", timeout=1)
+            except httpx.TransportError:
+                time.sleep(0.02)
+            else:
+                break
+        yield child
+    finally:
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM)
+            child.wait(15)

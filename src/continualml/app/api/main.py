@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from continualml import settings
 from continualml.app import logs, ports
 from continualml.app.api import page, problems, reading
+from continualml.app.api.connections import Connection
 from continualml.app.api.generate import Generate
 from continualml.app.api.labels import labels
 from continualml.app.api.predict import Predict
@@ -161,11 +162,11 @@ def serve(project: Project) -> int:
         port=said.port,
         workers=said.workers,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ws="none",
         access_log=False,
         proxy_headers=False,
-        log_level="warning",
+        log_level="error",
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=_DRAIN_S,
