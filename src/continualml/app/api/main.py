@@ -95,7 +95,12 @@ def create(project: Project) -> Application:
     app.include_router(reading.router)
     app.add_api_route("/livez", livez, summary="The process turns; open to all")
     app.add_api_route("/readyz", readyz, summary="A warmed champion and a writable log; open")
-    app.add_api_route("/health", health, summary="Every component's state, as last seen")
+    app.add_api_route(
+        "/health",
+        health,
+        summary="Every component's state, as last seen",
+        responses={503: {"description": "The same, when the whole is down"}},
+    )
     page.install(app)
     problems.install(app)
     described(app)

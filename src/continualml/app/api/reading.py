@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from sqlalchemy import select
 
 from continualml.app.api.estimate import performance as estimated
@@ -22,7 +22,14 @@ from continualml.store.tables import labels
 # Before anything else is looked at: who may not read is not told what is wrong or missing.
 router = APIRouter(dependencies=[Depends(needs("read"))])
 Limit = Annotated[int, Query(ge=1, le=1_000)]
-Before = Annotated[int | None, Query(ge=1)]
+# As far as the store can count; PostgreSQL takes no NUL in a text.
+_LARGEST_N, _LARGEST_VERSION = 2**63 - 1, 2**31 - 1
+_TEXT = r"^[^\x00]*$"
+Before = Annotated[int | None, Query(ge=1, le=_LARGEST_N)]
+Number = Annotated[int, Path(ge=1, le=_LARGEST_VERSION)]
+N = Annotated[int, Path(ge=1, le=_LARGEST_N)]
+Text = Annotated[str, Query(pattern=_TEXT)]
+ObservationId = Annotated[str, Path(pattern=_TEXT)]
 
 
 @router.get("/models", summary="All models and who answers for them")
@@ -69,7 +76,7 @@ def performance(request: Request, model: str) -> Json:
 
 
 @router.get("/models/{model}/versions/{number}", summary="One version and its manifest")
-def version(request: Request, model: str, number: int) -> Json:
+def version(request: Request, model: str, number: Number) -> Json:
     """Tell how one version came about."""
     serving = serving_of(request.scope)
     name = serving.model(model).name
@@ -83,8 +90,8 @@ def version(request: Request, model: str, number: int) -> Json:
 @router.get("/decisions", summary="The ledger, newest first")
 def decisions(
     request: Request,
-    model: str | None = None,
-    kind: Annotated[list[str] | None, Query()] = None,
+    model: Text | None = None,
+    kind: Annotated[list[Text] | None, Query()] = None,
     before: Before = None,
     limit: Limit = 50,
 ) -> Json:
@@ -100,7 +107,7 @@ def decisions(
 
 
 @router.get("/decisions/{n}", summary="One decision, and what it was decided from")
-def decision(request: Request, n: int) -> Json:
+def decision(request: Request, n: N) -> Json:
     """Tell one decision."""
     serving = serving_of(request.scope)
     with read(serving.engine) as conn:
@@ -113,7 +120,7 @@ def decision(request: Request, n: int) -> Json:
 @router.get(
     "/predictions/{observation_id:path}", summary="What was answered, by whom, and the truth"
 )
-def answered(request: Request, observation_id: str, model: str | None = None) -> Json:
+def answered(request: Request, observation_id: ObservationId, model: str | None = None) -> Json:
     """Tell where one answer came from."""
     serving = serving_of(request.scope)
     asked = serving.model(model)

@@ -11,16 +11,17 @@ from continualml.model import Model
 from continualml.records import Json
 
 _PARTS = "#/components/schemas/{name}"
+_OPEN = {"/livez", "/readyz"}
 _STATUS = {
     "400": "Not JSON",
     "401": "No token that holds",
     "403": "The token has not this scope",
-    "404": "No such model",
+    "404": "No such model, or nothing of that name",
     "409": "The id is recorded with other features",
     "413": "Too large, or too many rows",
     "422": "A field is not what was expected; the problem names it",
     "429": "Too many different wrong tokens came from this address",
-    "503": "Nothing was recorded; try again",
+    "503": "The store or the model cannot answer now, and nothing was recorded; try again",
 }
 
 
@@ -70,10 +71,33 @@ def _with_plain_routes(app: FastAPI, document: Json) -> Json:
         "/generate": {"post": generate},
     }
     for path, item in document["paths"].items():
-        if path not in {"/livez", "/readyz"}:
-            for operation in item.values():
+        for operation in item.values():
+            if path not in _OPEN:
                 operation["security"] = [{"bearer": []}]
+            _say_problems(path, operation)
+    for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which never come
+        components["schemas"].pop(unused, None)
     return document
+
+
+def _say_problems(path: str, operation: Json) -> None:
+    """Name the problems that a route can answer with, where that was not done yet."""
+    answers: Json = operation["responses"]
+    if "requestBody" not in operation:
+        answers.pop("422", None)  # FastAPI's own
+    wanted = {"503"} if path == "/readyz" else set() if path in _OPEN else {"401", "403", "429"}
+    if path not in _OPEN and path != "/health":  # that one answers with what is down
+        wanted |= {"503"}
+    if operation.get("parameters"):
+        wanted |= {"404", "422"}
+    for status in sorted(wanted):
+        answers.setdefault(status, _problem(status))
+
+
+def _problem(status: str) -> Json:
+    schema = {"$ref": _PARTS.format(name="Problem")}
+    content = {problems.MEDIA_TYPE: {"schema": schema, "example": problems.EXAMPLE}}
+    return {"description": _STATUS[status], "content": content}
 
 
 def _any_value(_kind: type) -> Json:
@@ -82,14 +106,7 @@ def _any_value(_kind: type) -> Json:
 
 
 def _operation(summary: str, body: str, example: Json) -> Json:
-    problem = {
-        "schema": {"$ref": _PARTS.format(name="Problem")},
-        "example": problems.EXAMPLE,
-    }
-    answers: dict[str, Any] = {
-        status: {"description": text, "content": {problems.MEDIA_TYPE: problem}}
-        for status, text in _STATUS.items()
-    }
+    answers: dict[str, Any] = {status: _problem(status) for status in _STATUS}
     answers["200"] = {
         "description": "Done, and on disk",
         "content": {"application/json": {"schema": {"type": "object"}}},
