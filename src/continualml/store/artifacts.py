@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from pathlib import Path
 
@@ -41,15 +42,27 @@ def read(directory: Path, sha256: str, *, kind: str = GRAPH) -> bytes:
     Raises
     ------
     ArtifactError
-        If it is missing or was changed.
+        If it is missing, is no plain file or was changed.
     """
     if not _NAME.fullmatch(sha256):
         raise ArtifactError(f"expected a SHA-256 as an artifact's name, got {sha256!r}")
     path = directory / f"{sha256}.{kind}"
     try:
-        data = path.read_bytes()
+        data = _plain(path)
     except FileNotFoundError:
         raise ArtifactError(f"artifact {sha256} is missing in {directory}") from None
+    except OSError as error:
+        raise ArtifactError(f"artifact {sha256} cannot be read: {error.strerror}") from None
     if (got := hashlib.sha256(data).hexdigest()) != sha256:
         raise ArtifactError(f"artifact {sha256} was changed: its bytes hash to {got}")
     return data
+
+
+def _plain(path: Path) -> bytes:
+    """Read a file that is no link to elsewhere, no pipe and no device."""
+    # Non-blocking, or a pipe that nobody writes to would hold up whoever reads it.
+    number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(number, "rb") as file:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise ArtifactError(f"artifact {path.name} is no plain file")
+        return file.read()
