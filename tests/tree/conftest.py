@@ -22,7 +22,11 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """A running tree: its first process, what it said, and where its servers listen."""
+    """A running tree: its first process, what it said, and where its servers listen.
+
+    ``home`` is the home folder of all its processes, empty at first; ``heard`` has a line for each
+    process that runs Python, and for each time that one of them asked beyond this machine.
+    """
 
     process: subprocess.Popen[bytes]
     said: Path
@@ -30,6 +34,8 @@ class Tree:
     api: httpx.Client
     prefect: str
     mlflow: str
+    home: Path
+    heard: Path
 
     def model(self) -> dict[str, Any]:
         """Return what the API says about the example's model."""
@@ -52,6 +58,7 @@ class Tree:
 @pytest.fixture(scope="package")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
     folder = tmp_path_factory.mktemp("tree")
+    (folder / "home").mkdir()
     ports = {n: str(free_port()) for n in ("PORT", "PREFECT_PORT", "MLFLOW_PORT")}
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(
@@ -60,7 +67,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
             stdout=log,
             stderr=subprocess.STDOUT,
             env=own_environment()
-            | {"CHECK_INTERVAL_SECONDS": "20"}
+            | {"CHECK_INTERVAL_SECONDS": "20", "HOME": str(folder / "home")}
+            | listened_to(folder / "heard.log")
             | {f"CONTINUAL_{n}": port for n, port in ports.items()},
         )
     try:
@@ -85,6 +93,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
                 api=api,
                 prefect=address["prefect"],
                 mlflow=address["mlflow"],
+                home=folder / "home",
+                heard=folder / "heard.log",
             )
     finally:
         family = psutil.Process(process.pid).children(recursive=True)
@@ -93,6 +103,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
         process.wait(timeout=20)
     assert time.monotonic() - began < 10
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family)
+
+
+def listened_to(log: Path) -> dict[str, str]:
+    """Let every Python of the tree, however it is started, say whom it connects to."""
+    return {"PYTHONPATH": str(ROOT / "tests/tree/listener"), "HEARD_IN": str(log)}
 
 
 def own_environment() -> dict[str, str]:

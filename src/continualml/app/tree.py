@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from continualml.errors import AlreadyRunningError
+from continualml.store import private
 
 MARK = "CONTINUAL_TREE"  # in the environment of every member, so in that of its children too
 TERM_S = 5.0
@@ -31,7 +32,7 @@ def hold(data: Path) -> Iterator[int]:
     AlreadyRunningError
         If another tree holds it.
     """
-    data.mkdir(parents=True, exist_ok=True)
+    private.make_folder(data)
     number = os.open(data / _FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         until = time.monotonic() + _ENDING_S

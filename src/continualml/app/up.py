@@ -22,6 +22,7 @@ from continualml import settings
 from continualml.app import ports, tree
 from continualml.app.telling import Telling
 from continualml.settings import Project
+from continualml.store import private
 from continualml.store.engine import open_store
 
 _LOOK_S = 0.25
@@ -122,7 +123,7 @@ def components(project: Project, stream: tuple[str, ...] | None) -> tuple[Compon
         some.append(Component(name="stream", command=stream, once=True, after="api"))
     if importlib.util.find_spec("mlflow"):
         if said.mlflow_tracking_uri is None:
-            (data / "mlflow").mkdir(parents=True, exist_ok=True)
+            private.make_folder(data / "mlflow")
             url = f"http://127.0.0.1:{said.mlflow_port}"
             store = f"sqlite:///{data / 'mlflow' / 'mlflow.sqlite'}"
             command: tuple[str, ...] = (
@@ -199,7 +200,7 @@ class Watch:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
                 signal.signal(number, self._stop)
-        self._logs.mkdir(parents=True, exist_ok=True)
+        private.make_folder(self._logs)
         keeper = self._start_keeper()
         told = False
         try:

@@ -7,6 +7,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from continualml.store import private
+
 # A version's graph, and what its learner needs to go on learning.
 GRAPH, LEARNER = "onnx", "skops"
 _NAME = re.compile(r"[0-9a-f]{64}")
@@ -22,7 +24,7 @@ def write(directory: Path, data: bytes, *, kind: str = GRAPH) -> str:
     path = directory / f"{sha256}.{kind}"
     if path.exists():
         return sha256
-    directory.mkdir(parents=True, exist_ok=True)
+    private.make_folder(directory)
     with tempfile.NamedTemporaryFile(dir=directory, suffix=".part", delete=False) as file:
         file.write(data)
         file.flush()

@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from continualml.errors import InputError
+from continualml.store import private
 from continualml.store.tables import sequence
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def open_store(url: str, *, migrate: bool = True) -> Engine:
     if kind not in {"sqlite", "postgresql"}:
         raise InputError("database_url", expected="sqlite or postgresql", got=kind)
     if kind == "sqlite" and parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        _make_private(Path(parsed.database))
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
@@ -88,6 +89,16 @@ def open_store(url: str, *, migrate: bool = True) -> Engine:
     except OperationalError as error:
         raise StoreUnavailableError(f"{parsed.render_as_string()}: {error.orig}") from error
     return engine
+
+
+def _make_private(database: Path) -> None:
+    """Create the file before SQLite does, which would let everybody read what clients sent."""
+    try:
+        private.make_folder(database.parent)
+        if str(database) != ":memory:" and not database.exists():
+            private.make_file(database)
+    except OSError as error:
+        raise StoreUnavailableError(f"{database}: {error.strerror}") from error
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from starlette.types import Scope
 from continualml.app.api.attempts import Attempts, whom
 from continualml.app.api.problems import ProblemError
 from continualml.errors import InputError
-from continualml.store import tokens
+from continualml.store import private, tokens
 from continualml.store.engine import StoreUnavailableError, read, write
 
 _SHORTEST = 24
@@ -224,7 +224,7 @@ def _long_enough(secret: str, where: str) -> str:
 
 
 def _write_file(path: Path, secret: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private.make_folder(path.parent)
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
     file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,0 +1,58 @@
+"""No process of the tree listens beyond this machine, asks beyond it, or leaves things at home."""
+
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from tests.tree.conftest import Tree, listened_to
+
+pytestmark = pytest.mark.journey
+
+HERE = {"127.0.0.1", "::1"}
+PARTS = ("app.api", "app.timer", "app.courier", "app.scheduled", "prefect", "mlflow")
+
+
+def family(tree: Tree) -> list[psutil.Process]:
+    first = psutil.Process(tree.process.pid)
+    return [first, *first.children(recursive=True)]
+
+
+def test_no_process_listens_beyond_this_machine_or_is_connected_beyond_it(tree: Tree) -> None:
+    listening: set[str] = set()
+    beyond: list[object] = []
+    for process in family(tree):
+        try:
+            found = process.net_connections("inet")
+        except psutil.NoSuchProcess:
+            continue  # it ended meanwhile
+        listening |= {c.laddr.ip for c in found if c.status == psutil.CONN_LISTEN}
+        asked = {getattr(c.raddr, "ip", "::1") for c in found}  # no address where it only listens
+        beyond += [(process.name(), address) for address in asked - HERE]
+
+    assert listening == {"127.0.0.1"}
+    assert beyond == []
+
+
+def test_no_process_has_asked_beyond_this_machine(tree: Tree) -> None:
+    tree.until(lambda: tree.model()["champion"] is not None, 60)
+    lines = tree.heard.read_text("utf-8").splitlines()
+
+    begun = [line for line in lines if line.startswith("began")]
+    assert [part for part in PARTS if not any(part in line for line in begun)] == []
+    assert [line for line in lines if line.startswith("asked")] == []
+
+
+def test_the_listener_hears_what_it_is_there_for(tree: Tree) -> None:
+    log = tree.heard.with_name("control.log")
+    asks = "import socket as s; s.socket(type=s.SOCK_DGRAM).connect(('192.0.2.1', 9))"
+    subprocess.run([sys.executable, "-c", asks], env=listened_to(log), check=False)
+
+    assert "asked 192.0.2.1" in log.read_text("utf-8")
+
+
+def test_nothing_is_left_in_the_home_folder(tree: Tree) -> None:
+    left = {str(p.relative_to(tree.home)) for p in tree.home.rglob("*") if p.is_file()}
+
+    assert left == set()
