@@ -11,6 +11,12 @@ check: .setup
 	$(UV) run --locked ruff format --check
 	$(UV) run --locked mypy
 	$(UV) run --locked lint-imports
+	$(UV) run --locked bandit -q -c pyproject.toml -r src benchmarks examples
+	@.ci/secrets $(UV) run --locked
+
+.PHONY: audit
+audit: .setup
+	@.ci/audit $(UV)
 
 .PHONY: .setup
 .setup:
