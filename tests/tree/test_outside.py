@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import httpx
 import psutil
 import pytest
 
@@ -56,3 +57,24 @@ def test_nothing_is_left_in_the_home_folder(tree: Tree) -> None:
     left = {str(p.relative_to(tree.home)) for p in tree.home.rglob("*") if p.is_file()}
 
     assert left == set()
+
+
+def test_a_page_of_somebody_else_in_a_browser_may_ask_no_server_of_the_tree(tree: Tree) -> None:
+    evil = {"Origin": "https://evil.example"}
+    asks = evil | {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    for url in (
+        f"{tree.api.base_url}/predict",
+        f"{tree.prefect}/api/deployments/filter",
+        f"{tree.mlflow}/api/2.0/mlflow/experiments/search",
+    ):
+        with httpx.Client(trust_env=False, timeout=20) as browser:
+            before = browser.options(url, headers=asks)
+            answer = browser.post(url, headers=evil, json={"max_results": 1})
+        for said in (before, answer):
+            assert said.headers.get("access-control-allow-origin", "") not in {
+                "*",
+                "https://evil.example",
+            }, url
