@@ -345,7 +345,7 @@ def _environment(project: Project) -> dict[str, str]:
     written |= {
         "PREFECT_API_URL": prefect,
         "PREFECT_HOME": str(said.data.absolute() / "prefect"),
-        # By default any page that is open in a browser here may change what Prefect runs.
+        # By default any page that is open in a browser here may pause, double or cancel runs.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(
             f"http://{host}:{said.prefect_port}" for host in ("127.0.0.1", "localhost")
         ),
