@@ -114,6 +114,7 @@ def test_doctor_finds_a_taken_port_and_loose_permissions(tmp_path: Path) -> None
     assert sick.returncode == cli.FAILED
     assert "CONTINUAL_PORT" in found["port"]["remedy"]
     assert found["admin token"]["remedy"] == "chmod 600 .continual/admin.token"
+    assert found["data directory"]["remedy"] == "chmod 700 .continual"
     assert found["disk"]["ok"]
 
 

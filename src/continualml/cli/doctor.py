@@ -64,9 +64,12 @@ def _checks(project: Project) -> list[dict[str, Any]]:
         found=str(there),
         remedy="give this user the right to write there, or set CONTINUAL_DATA",
     )
-    token = said.admin_token
-    closed = not token.exists() or not token.stat().st_mode & 0o077
-    check("admin token", ok=closed, found=str(token), remedy=f"chmod 600 {token}")
+    for name, path, mode in (
+        ("data directory", said.data, "700"),
+        ("admin token", said.admin_token, "600"),
+    ):
+        closed = not path.exists() or not path.stat().st_mode & 0o077
+        check(name, ok=closed, found=str(path), remedy=f"chmod {mode} {path}")
     check(
         "python",
         ok=sys.version_info >= (3, 11),
