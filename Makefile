@@ -26,3 +26,8 @@ audit: .setup
 up: .setup
 	$(UV) sync --locked --all-extras --no-dev
 	$(UV) run --no-sync continual up --config examples/electricity/continual.toml --replay examples/electricity/electricity.csv.gz
+
+.PHONY: docs
+docs: .setup
+	$(UV) run --locked python -m docs.reference
+	$(UV) run --locked python -m docs.build

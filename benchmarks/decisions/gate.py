@@ -36,7 +36,7 @@ def measure(folder: Path, *, quick: bool) -> Cells:
     """Fill ``gate.json``: each rule in each kind of world."""
     rows, worlds, real = (1_000, 20, 4) if quick else (ROWS, WORLDS, REAL_WORLDS)
     cells = kept(folder)
-    errors = cache(_electricity)
+    errors = cache(electricity)
     wanted: dict[str, Callable[[], Cell]] = {}
     for rule in RULES:
         for world in MADE:
@@ -85,7 +85,7 @@ def nobody_better(rng: np.random.Generator, difference: Floats, worlds: int) -> 
     return made
 
 
-def _electricity() -> Floats:
+def electricity() -> Floats:
     """Differences of the errors of two logistic regressions on the days after both fits."""
     stream = stream_data.load("electricity")
     x, target = stream.x[_FROM:], stream.target[_FROM:]

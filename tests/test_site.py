@@ -1,0 +1,115 @@
+"""The site is whole, as fresh as the code, and needs no other host."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from docs import build, diagrams, reference
+
+ROOT = Path(__file__).parents[1]
+BROWSER = next((b for n in ("chromium", "chromium-browser") if (b := shutil.which(n))), None)
+CHROMIUM = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+KINDS = (
+    *("no-champion", "log-not-writable", "cycle-too-old", "label-lag", "alarm-drift"),
+    *("broken-feed", "label-fault", "promotion", "rejected", "rolled-back", "training-failed"),
+    *("component-down", "outbox-parked", "high-error-rate", "high-latency", "disk-full"),
+    *("artifact-corrupt", "clock"),
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("docs")
+    assert build.build(output) == []
+    return output / "site"
+
+
+def test_the_references_and_diagrams_say_what_the_code_says() -> None:
+    for name, text in reference.pages().items():
+        assert (reference.PAGES / name).read_text("utf-8") == text, "python -m docs.reference"
+    for name, diagram in diagrams.DIAGRAMS.items():
+        path = diagrams.IMAGES / name
+        assert path.read_text("utf-8") == diagrams.svg(diagram), "python -m docs.diagrams"
+
+
+def test_every_page_is_in_the_navigation_and_each_kind_has_its_section(site: Path) -> None:
+    front = (site / "index.html").read_text("utf-8")
+    for page in ROOT.glob("docs/*.md"):
+        assert f"docs/{page.stem}.html" in front, page.name
+    runbook = (site / "docs/runbook.html").read_text("utf-8")
+    for kind in KINDS:
+        assert f'id="{kind}"' in runbook, kind
+
+
+def test_a_page_that_no_part_names_stands_among_the_guides() -> None:
+    named = [name for part in build.NAVIGATION.values() for name in part]
+    assert build.navigation([*named, "docs/new.md"])[build.GUIDES][-1] == "docs/new.md"
+    with pytest.raises(FileNotFoundError, match=r"no page docs/tutorial\.md"):
+        build.navigation([name for name in named if name != "docs/tutorial.md"])
+
+
+def test_what_leads_nowhere_or_is_fetched_from_elsewhere_is_named(
+    site: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(site, tmp_path, dirs_exist_ok=True)
+    bad = '<a href="gone.html"></a><a href="laws.html#gone"></a><img src="//elsewhere/a.png">'
+    page = tmp_path / "docs/statistics.html"
+    page.write_text(page.read_text("utf-8").replace("</article>", f"{bad}</article>"), "utf-8")
+
+    assert sorted(build.faults(tmp_path)) == [
+        "docs/statistics.html: fetches //elsewhere/a.png from another host",
+        "docs/statistics.html: gone.html leads nowhere",
+        "docs/statistics.html: laws.html#gone leads nowhere",
+    ]
+
+
+@pytest.mark.journey
+@pytest.mark.skipif(BROWSER is None, reason="chromium is not installed; as root: apt-get install")
+def test_a_browser_asks_no_other_host_and_finds_what_one_searches(site: Path) -> None:
+    asked, said = set[str](), list[str]()
+    with _served(site) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=CHROMIUM)
+        page = browser.new_page(color_scheme="dark")
+        page.on("request", lambda request: asked.add(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        for path in ("index", "docs/statistics", "docs/reference/http", "docs/slides"):
+            page.goto(f"{url}/{path}.html", wait_until="networkidle")
+            broken = "() => [...document.images].filter(i => !i.naturalWidth).length"
+            assert page.evaluate(broken) == 0, path
+        page.goto(f"{url}/index.html", wait_until="networkidle")
+        page.keyboard.press("/")
+        page.keyboard.type("supermartingale")
+        page.get_by_role("link", name="guarantee").first.wait_for()
+        browser.close()
+    assert {one for one in asked if not one.startswith((url, "data:", "blob:"))} == set()
+    assert said == []
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  its own name
+        """Say nothing."""
+
+
+@contextmanager
+def _served(folder: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
