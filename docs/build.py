@@ -58,9 +58,10 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "benchmarks/decisions/README.md",
         "examples/electricity/README.md",
     ),
-    "Project": ("CHANGELOG.md", "CONTRIBUTING.md"),
+    "Project": ("docs/slides.html", "CHANGELOG.md", "CONTRIBUTING.md"),
 }
-TITLES = {"README.md": "Continual ML"}
+TITLES = {"README.md": "Continual ML", "docs/slides.html": "Slides"}
+_PAGES = {".md", ".html"}
 # Tags whose address a browser fetches by itself.
 _FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 # Relations of <link> that name a page and fetch nothing.
@@ -99,7 +100,7 @@ def build(output: Path) -> list[str]:
         there.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, there)
     (pages / "docs/slides.html").write_text(slides.page(), encoding="utf-8")
-    names = [str(p.relative_to(ROOT)) for p in found if p.suffix == ".md"]
+    names = [str(p.relative_to(pages)) for p in sorted(pages.rglob("*")) if p.suffix in _PAGES]
     written = output / "zensical.toml"
     written.write_text(_settings(pages, site, navigation(names)), encoding="utf-8")
     run = subprocess.run(  # noqa: S603  the generator of our own environment, no shell

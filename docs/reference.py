@@ -159,7 +159,8 @@ def _configuration() -> Iterator[str]:
         ]
         yield from _table(("key", "type", "default"), rows)
     yield "## Settings\n"
-    yield "Each is an environment variable, or a key of `[settings]` in the file.\n"
+    yield "Each is an environment variable. In `[settings]` of the file its key is the same name in"
+    yield "small letters, without `CONTINUAL_`.\n"
     described = Settings.model_json_schema()["properties"]
     told = list[tuple[str, ...]]()
     for name, field in Settings.model_fields.items():
@@ -168,8 +169,8 @@ def _configuration() -> Iterator[str]:
         # The schema goes by the first alias.
         one = described.get(name) or described[names[0]]
         said = ", ".join(f"`{n}`" for n in reversed(names))
-        told.append((said, f"`{name}`", _kind(one), _default(one), field.description or ""))
-    yield from _table(("variable", "key", "type", "default", ""), told)
+        told.append((said, _kind(one), _default(one), field.description or ""))
+    yield from _table(("variable", "type", "default", ""), told)
 
 
 def _said(one: dict[str, Any]) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """The site is whole, as fresh as the code, and needs no other host."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import sync_playwright
 
-from docs import build, diagrams, reference
+from docs import build, diagrams, reference, slides
 
 ROOT = Path(__file__).parents[1]
 BROWSER = next((b for n in ("chromium", "chromium-browser") if (b := shutil.which(n))), None)
@@ -50,6 +51,21 @@ def test_every_page_is_in_the_navigation_and_each_kind_has_its_section(site: Pat
     runbook = (site / "docs/runbook.html").read_text("utf-8")
     for kind in KINDS:
         assert f'id="{kind}"' in runbook, kind
+
+
+def test_every_figure_of_the_slides_stands_where_it_was_measured() -> None:
+    measured = ("README.md", "benchmarks/README.md", "benchmarks/decisions/README.md")
+    there = {f for name in measured for f in _figures((ROOT / name).read_text("utf-8"))}
+    there |= _figures((ROOT / "docs/statistics.md").read_text("utf-8"))
+    told = _figures(slides.SOURCE.read_text("utf-8"))
+    assert len(told) > 40
+    assert told - there == set()
+
+
+def _figures(text: str) -> set[str]:
+    """Read the numbers; .50 and 0.5 are one."""
+    found = re.findall(r"\d[\d,]*(?:\.\d+)?|\.\d+", text)
+    return {f"{float(f.replace(',', '')):g}" for f in found}
 
 
 def test_a_page_that_no_part_names_stands_among_the_guides() -> None:
