@@ -29,5 +29,5 @@ up: .setup
 
 .PHONY: docs
 docs: .setup
-	$(UV) run --locked python -m docs.reference
-	$(UV) run --locked python -m docs.build
+	$(UV) run --locked --no-default-groups --group docs python -m docs.reference
+	$(UV) run --locked --no-default-groups --group docs python -m docs.build

@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ SHOWN = (
     "docs/*.md",
     "docs/reference/*.md",
     "docs/images/*",
+    "docs/theme/*",
     "benchmarks/README.md",
     "benchmarks/decisions/README.md",
     "benchmarks/decisions/results/*.png",
@@ -111,7 +113,9 @@ def build(output: Path) -> list[str]:
         check=False,
     )
     if run.returncode != 0:
-        return [run.stdout + run.stderr]
+        said = re.sub(r"\x1b\[[\d;]*m", "", run.stderr)  # it colours what no terminal reads
+        told, _, why = said.partition("Traceback")  # its own frames help nobody
+        return [told or said, *why.splitlines()[-1:]]
     return faults(site)
 
 
