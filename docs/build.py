@@ -18,9 +18,7 @@ from docs import slides
 ROOT = Path(__file__).parents[1]
 # What becomes a page or is shown on one; everything keeps its place beside the others.
 SHOWN = (
-    "README.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
+    "*.md",
     "LICENSE",
     ".env.example",
     "docs/*.md",
@@ -60,7 +58,13 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "benchmarks/decisions/README.md",
         "examples/electricity/README.md",
     ),
-    "Project": ("docs/slides.html", "CHANGELOG.md", "CONTRIBUTING.md"),
+    "Project": (
+        "docs/slides.html",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "docs/dependencies.md",
+        "CONTRIBUTING.md",
+    ),
 }
 TITLES = {"README.md": "Continual ML", "docs/slides.html": "Slides"}
 _PAGES = {".md", ".html"}

@@ -191,8 +191,12 @@ def _kind(one: dict[str, Any]) -> str:
         said = f"list of {_kind(one['items'])}"
     elif kind == "object" and isinstance(one.get("additionalProperties"), dict):
         said = f"table of {_kind(one['additionalProperties'])}"
-    limits = [words.format(f"{one[key]:g}") for key, words in _LIMITS.items() if key in one]
+    limits = [words.format(_number(one[key])) for key, words in _LIMITS.items() if key in one]
     return ", ".join([said, *limits])
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.15g}"
 
 
 def _default(one: dict[str, Any]) -> str:
