@@ -458,7 +458,11 @@ def _variable(loc: tuple[int | str, ...]) -> str:
 def _check_names() -> None:
     """Refuse a variable that looks like a setting with a slip of the pen; others may be others'."""
     known = [f"CONTINUAL_{name.upper()}" for name in Settings.model_fields]
-    known += [*(f"CONTINUAL_{name}_FILE" for name in _SECRETS), "CONTINUAL_TREE"]  # app/tree.py
+    known += [
+        *(f"CONTINUAL_{name}_FILE" for name in _SECRETS),
+        "CONTINUAL_TREE",
+        "CONTINUAL_COUNTS",
+    ]
     faults = []
     for name in sorted({*os.environ, *dotenv_values(".env")}):
         if name.startswith("CONTINUAL_") and name not in known:

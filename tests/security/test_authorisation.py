@@ -31,6 +31,7 @@ NEEDED: dict[str, str | None] = {
     "/decisions/{n}": "read",
     "/predictions/{observation_id:path}": "read",
     "/health": "read",
+    "/metrics": "read",
     "/livez": OPEN,
     "/readyz": OPEN,
     "/docs": OPEN,

@@ -235,17 +235,7 @@ def known(conn: Connection, name: str) -> decide.Known:
 
 def report(conn: Connection, name: str) -> Json | None:
     """Read what the last turn left for those who only look; None without a first champion."""
-    there = snapshots.get(conn, name)
-    if there is None:
-        return None
-    read: Json = msgspec.json.decode(there[1], type=_Report).report
-    return read
-
-
-class _Report(msgspec.Struct, frozen=True):
-    """The part of a snapshot that is for those who only look."""
-
-    report: Json
+    return snapshots.report(conn, name)
 
 
 class _Snapshot(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Row, func, insert, select
 
@@ -86,6 +87,40 @@ def counts(conn: Connection, model: str, *, after: int) -> dict[str, int]:
         .group_by(ledger.c.kind)
     )
     return {kind: n for kind, n in conn.execute(asked)}  # noqa: C416  rows, not pairs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tallied:
+    """How many entries there are of one kind, and when the last was recorded (ISO 8601)."""
+
+    n: int
+    last_at: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """Entries counted by (model, kind), read on from where it was read to: they never change."""
+
+    of: dict[tuple[str, str], Tallied] = field(default_factory=dict)
+    read: int = 0
+
+    def read_on(self, conn: Connection) -> None:
+        """Count the entries that have come."""
+        asked = (
+            select(
+                ledger.c.model,
+                ledger.c.kind,
+                func.count(),
+                func.max(ledger.c.n),
+                func.max(ledger.c.recorded_at),
+            )
+            .where(ledger.c.n > self.read)
+            .group_by(ledger.c.model, ledger.c.kind)
+        )
+        for model, kind, n, last, at in conn.execute(asked).all():
+            before = self.of[model, kind].n if (model, kind) in self.of else 0
+            self.of[model, kind] = Tallied(n=before + n, last_at=at)
+            self.read = max(self.read, last)
 
 
 def in_order(conn: Connection, model: str) -> Iterator[LedgerEntry]:

@@ -119,3 +119,9 @@ def counts(conn: Connection, destination: str) -> dict[str, int]:
         .group_by(outbox.c.state)
     )
     return {state: n for state, n in conn.execute(asked)}  # noqa: C416  rows, not pairs
+
+
+def destinations(conn: Connection) -> list[str]:
+    """Name those to whom there was ever a message."""
+    asked = select(outbox.c.destination).distinct().order_by(outbox.c.destination)
+    return list(conn.execute(asked).scalars())

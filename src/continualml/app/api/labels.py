@@ -7,7 +7,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from continualml.app.api import bodies
+from continualml.app.api import bodies, counts
 from continualml.app.api.serving import serving_of
 from continualml.errors import InputError
 from continualml.records import Json
@@ -31,10 +31,13 @@ async def labels(request: Request) -> Response:
         for i, item in enumerate(asked.labels)
     ]
     told = await serving.commit.submit_labels(model, items, datetime.now(UTC).timestamp())
+    verdicts = Counter(t.verdict for t in told)
+    for verdict, n in verdicts.items():
+        serving.counts.add((counts.LABELS, model.name, verdict), n)
     answer = {
         "model": model.name,
         "labels": [_said(t, i.revision) for t, i in zip(told, items, strict=True)],
-        "counts": dict(Counter(t.verdict for t in told)),
+        "counts": dict(verdicts),
     }
     return Response(msgspec.json.encode(answer), media_type="application/json")
 

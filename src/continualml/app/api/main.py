@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from continualml import settings
 from continualml.app import logs, ports
-from continualml.app.api import page, problems, reading
+from continualml.app.api import counts, metrics, page, problems, reading
 from continualml.app.api.connections import Connection
 from continualml.app.api.generate import Generate
 from continualml.app.api.labels import labels
@@ -101,6 +101,7 @@ def create(project: Project) -> Application:
         summary="Every component's state, as last seen",
         responses={503: {"description": "The same, when the whole is down"}},
     )
+    metrics.install(app, [path for path, _ in plain])
     page.install(app)
     problems.install(app)
     described(app)
@@ -160,6 +161,7 @@ def serve(project: Project) -> int:
     several = said.workers > 1
     if several:  # each worker reads the same settings from the environment
         os.environ.update(settings.environment(said))
+        os.environ[counts.DIRECTORY] = str(counts.begin(said))
     uvicorn.run(
         "continualml.app.api.main:from_environment" if several else create(project),
         factory=several,

@@ -1,6 +1,8 @@
 """What one serving process holds, from its start to its end."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from sqlalchemy import Engine
@@ -9,6 +11,9 @@ from starlette.types import Scope
 from continualml.app.api.answering import Answering
 from continualml.app.api.asking import Reader
 from continualml.app.api.champion import Champions, Repeated
+from continualml.app.api.counts import DIRECTORY, Counts
+from continualml.app.api.figures import Figures
+from continualml.app.api.following import Following
 from continualml.app.api.health import Health
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.tokens import Tokens, ensure_admin
@@ -37,6 +42,8 @@ class Serving:
     champions: Champions
     tokens: Tokens
     health: Health
+    counts: Counts
+    figures: Figures
     most_bytes: int
     most_rows: int
     repeated: tuple[Repeated, ...]
@@ -56,11 +63,14 @@ class Serving:
         tokens = Tokens(engine)
         tokens.look()
         champions = Champions(engine, settings.data / "artifacts", project.models)
-        champions.look()
+        shared = os.environ.get(DIRECTORY)  # the server's start says it to its workers
+        counts = Counts(Path(shared) if shared else None)
+        following = Following(champions, counts, project.models)
+        following.look()
         health = Health(engine, champions, project)
         health.look()
         repeated = (
-            Repeated(champions.look, every_s=_LOOK_S),
+            Repeated(following.look, every_s=_LOOK_S),
             Repeated(tokens.look, every_s=_TOKENS_S),
             Repeated(health.look, every_s=_HEALTH_S),
         )
@@ -77,6 +87,8 @@ class Serving:
             champions=champions,
             tokens=tokens,
             health=health,
+            counts=counts,
+            figures=Figures(engine, project, health, counts),
             most_bytes=settings.max_body_bytes,
             most_rows=most_rows,
             repeated=repeated,
@@ -87,6 +99,7 @@ class Serving:
         for thread in self.repeated:
             thread.stop()
         self.commit.close()
+        self.counts.close()
         self.engine.dispose()
 
     def model(self, name: str | None) -> Model:
