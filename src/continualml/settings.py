@@ -182,6 +182,11 @@ class Settings(BaseSettings):
     max_rows: int = Field(1_000, ge=1, description="most rows in one request")
     train_timeout_seconds: float = Field(120.0, gt=0, description="longest time of one fit")
     train_memory_mb: int = Field(4_096, ge=512, description="most memory of one fit")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto",
+        validation_alias=AliasChoices("CONTINUAL_LOG_FORMAT", "LOG_FORMAT"),
+        description="json or text; auto: text in a terminal, else json",
+    )
     api_key: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("CONTINUAL_API_KEY", "API_KEY"),

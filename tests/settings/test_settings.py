@@ -189,7 +189,7 @@ def test_the_example_is_valid_and_every_setting_is_documented() -> None:
         bare = name.upper() in {
             "API_KEY", "DISCORD_WEBHOOK_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_URL",
             "PERFORMANCE_THRESHOLD", "CHECK_INTERVAL_SECONDS", "TASK_RETRIES",
-            "RETRY_DELAY_SECONDS",
+            "RETRY_DELAY_SECONDS", "LOG_FORMAT",
         }  # fmt: skip
         variable = name.upper() if bare else f"CONTINUAL_{name.upper()}"
         assert f"{variable}=" in documented, variable

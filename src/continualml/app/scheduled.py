@@ -19,6 +19,7 @@ def continual_cycle() -> str:
     logs.begin()  # each run is a process of its own
     project = settings.load()
     said = project.settings
+    logs.begin(said)
     engine = open_store(said.database_url)
     if prefect.is_stale(said.check_interval_seconds):
         leases.beat(engine, leases.SKIPPED)  # the scheduler is there, and works off what was late
@@ -73,6 +74,8 @@ continual_cycle = prefect.flow_of(continual_cycle)
 
 if __name__ == "__main__":
     logs.begin()
-    period_s = settings.load().settings.check_interval_seconds
+    configured = settings.load().settings
+    logs.begin(configured)
+    period_s = configured.check_interval_seconds
     logger.info("scheduled: cancelled {} late runs", prefect.cancel_late(period_s))
     prefect.serve(continual_cycle, period_s=period_s)

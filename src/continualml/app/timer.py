@@ -37,7 +37,9 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    run(settings.load(), stopped)
+    project = settings.load()
+    logs.begin(project.settings)
+    run(project, stopped)
 
 
 def run(project: Project, stopped: threading.Event) -> None:

@@ -54,7 +54,7 @@ def main() -> None:
     from continualml.app import logs  # noqa: PLC0415  only when needed
     from continualml.store.engine import StoreUnavailableError  # noqa: PLC0415  only when needed
 
-    logs.begin()
+    logs.begin(people=True)
     try:
         code = app(standalone_mode=False)
     except InputError as error:

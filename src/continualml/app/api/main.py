@@ -138,8 +138,10 @@ async def health(request: Request, response: Response) -> Json:
 def from_environment() -> FastAPI:
     """Make the application from the configuration of this environment; each worker calls it."""
     logs.begin()
+    project = settings.load()
+    logs.begin(project.settings)
     sys.setswitchinterval(_SWITCH_S)
-    return create(settings.load())
+    return create(project)
 
 
 def serve(project: Project) -> int:
@@ -151,6 +153,7 @@ def serve(project: Project) -> int:
     orderly end.
     """
     said = project.settings
+    logs.begin(said)
     try:
         check_file(said.admin_token)
         ports.check(said)
@@ -171,6 +174,7 @@ def serve(project: Project) -> int:
         loop="uvloop",
         http=Connection,
         ws="none",
+        log_config=None,  # its lines are taken into our log
         access_log=False,
         proxy_headers=False,
         log_level="error",

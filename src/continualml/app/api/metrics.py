@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable
 
 from fastapi import FastAPI, Request, Response
-from loguru import logger
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from continualml.app import logs
 from continualml.app.api import trace
 from continualml.app.api.serving import serving_of
 
@@ -44,8 +44,8 @@ class Measured:
             await send(message)
 
         if (traced := trace.of(scope)) is not None:
-            # Not left again: the server logs an error behind us, at the end of the same task.
-            logger.contextualize(trace=traced).__enter__()
+            # Not set back: the server logs an error behind us, at the end of the same task.
+            logs.TRACE.set(traced)
         try:
             await self._app(scope, receive, sent)
         finally:
