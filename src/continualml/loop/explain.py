@@ -41,6 +41,7 @@ def observation(conn: Connection, directory: Path, model: Model, observation_id:
         "observation_id": observation_id,
         "seq": seq,
         "recorded_at": datetime.fromtimestamp(row.recorded_at, UTC).isoformat(),
+        "trace": row.trace,
         "answer": _said(model, np.frombuffer(row.answer, "<f8")) if row.answer else None,
         "version": _version(known, row.revision),
         "installed_by": _short(_last(conn, name, seq, ledger.INSTALLS, version=row.version))

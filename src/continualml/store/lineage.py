@@ -22,13 +22,13 @@ def observed_seq(conn: Connection, model: str, observation_id: str) -> int | Non
 def labels_of(conn: Connection, model: str, observation_id: str) -> list[dict[str, object]]:
     """Read every label of an observation, the lowest revision first."""
     asked = (
-        select(labels.c.revision, labels.c.label, labels.c.recorded_at)
+        select(labels.c.revision, labels.c.label, labels.c.recorded_at, labels.c.trace)
         .where(labels.c.model == model, labels.c.observation_id == observation_id)
         .order_by(labels.c.revision)
     )
     return [
-        {"revision": revision, "label": label, "recorded_at": recorded_at}
-        for revision, label, recorded_at in conn.execute(asked)
+        {"revision": revision, "label": label, "recorded_at": recorded_at, "trace": trace}
+        for revision, label, recorded_at, trace in conn.execute(asked)
     ]
 
 
@@ -38,7 +38,8 @@ def shown(conn: Connection, entries: Iterable[LedgerEntry]) -> dict[int, Json]:
     Returns
     -------
     For each entry's ``n``: ``rows``, the labelled rows that its loop had read since the first
-    champion; and, where a change began, ``began``: the observation and its time.
+    champion; and, where a change began, ``began``: the observation, its time, and its trace
+    if it has one.
     """
     told: dict[int, Json] = {}
     by_model: dict[str, list[LedgerEntry]] = {}
@@ -91,10 +92,11 @@ def _labelled(conn: Connection, model: str, after: int, upto: int) -> int:
 def _at(conn: Connection, model: str, seq: int) -> Json | None:
     """Say which observation the number of an observation or of a label belongs to."""
     for table in (observations, labels):
-        asked = select(table.c.observation_id, table.c.recorded_at).where(
+        asked = select(table.c.observation_id, table.c.recorded_at, table.c.trace).where(
             table.c.seq == seq, table.c.model == model
         )
         if found := conn.execute(asked).one_or_none():
             at = datetime.fromtimestamp(found.recorded_at, UTC).isoformat(timespec="seconds")
-            return {"observation_id": found.observation_id, "at": at, "number": seq}
+            told: Json = {"observation_id": found.observation_id, "at": at, "number": seq}
+            return told if found.trace is None else {**told, "trace": found.trace}
     return None

@@ -52,7 +52,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row of features, with what a version answered for it if one did.
 
     ``numeric`` and ``answer`` are little-endian float64, ``categorical`` a JSON list of strings,
-    ``recorded_at`` seconds since 1970 (UTC), ``revision`` that of a blend's weights.
+    ``recorded_at`` seconds since 1970 (UTC), ``revision`` that of a blend's weights,
+    ``trace`` the W3C trace-id of the request, 32 hexadecimal digits.
     """
 
     model: str
@@ -63,6 +64,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     answer: bytes | None
     recorded_at: float
     revision: int | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ class Labelled:
     observation_id: str
     label: object
     revision: int = 0
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +184,7 @@ def append_labels(
                     "first": not before,
                     "early": early,
                     "recorded_at": recorded_at,
+                    "trace": item.trace,
                 }
             )
             before[item.revision] = label
@@ -353,4 +357,5 @@ def _row(r: Observed, seq: int) -> dict[str, object]:
         "revision": r.revision,
         "answer": r.answer,
         "recorded_at": r.recorded_at,
+        "trace": r.trace,
     }

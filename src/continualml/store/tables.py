@@ -34,6 +34,7 @@ sequence = Table(
 )
 
 # What a version answered stands beside the features that it answered for: one row, one commit.
+# ``trace`` is the W3C trace-id of the request that brought the row, where it had one.
 observations = Table(
     "observations",
     metadata,
@@ -46,6 +47,7 @@ observations = Table(
     Column("revision", Number),
     Column("answer", LargeBinary),
     Column("recorded_at", Float, nullable=False),
+    Column("trace", Text),
     UniqueConstraint("model", "observation_id"),
 )
 
@@ -61,6 +63,7 @@ labels = Table(
     Column("first", Boolean(create_constraint=False), nullable=False),
     Column("early", Boolean(create_constraint=False), nullable=False),
     Column("recorded_at", Float, nullable=False),
+    Column("trace", Text),
     UniqueConstraint("model", "observation_id", "revision"),
     Index(None, "model", "first", "early", "seq"),
 )

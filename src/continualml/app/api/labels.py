@@ -7,7 +7,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from continualml.app.api import bodies, counts
+from continualml.app.api import bodies, counts, trace
 from continualml.app.api.serving import serving_of
 from continualml.errors import InputError
 from continualml.records import Json
@@ -24,9 +24,13 @@ async def labels(request: Request) -> Response:
     body = await bodies.receive_body(request.scope, request.receive, serving.most_bytes)
     asked = bodies.labels(body, serving.most_rows)
     model = serving.model(asked.model)
+    traced = trace.of(request.scope)
     items = [
         Labelled(
-            observation_id=item.observation_id, label=_plain(item.label, i), revision=item.revision
+            observation_id=item.observation_id,
+            label=_plain(item.label, i),
+            revision=item.revision,
+            trace=traced,
         )
         for i, item in enumerate(asked.labels)
     ]

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 from fastapi import APIRouter, Depends, Path, Query, Request
-from sqlalchemy import select
 
 from continualml.app.api.estimate import performance as estimated
 from continualml.app.api.predict import prediction
@@ -17,7 +16,6 @@ from continualml.model import Model
 from continualml.records import Json, LedgerEntry, Version
 from continualml.store import ledger, lineage, log, pointers, snapshots, windows
 from continualml.store.engine import read
-from continualml.store.tables import labels
 
 # Before anything else is looked at: who may not read is not told what is wrong or missing.
 router = APIRouter(dependencies=[Depends(needs("read"))])
@@ -126,12 +124,7 @@ def answered(request: Request, observation_id: ObservationId, model: str | None 
     asked = serving.model(model)
     with read(serving.engine) as conn:
         row = log.recorded(conn, [(asked.name, observation_id)]).get((asked.name, observation_id))
-        said = conn.execute(
-            select(labels.c.revision, labels.c.label, labels.c.recorded_at)
-            .where(labels.c.model == asked.name, labels.c.observation_id == observation_id)
-            .order_by(labels.c.revision)
-        )
-        truths = [dict(r._mapping) for r in said]  # noqa: SLF001  SQLAlchemy's public name for it
+        truths = lineage.labels_of(conn, asked.name, observation_id)
         known = pointers.version(conn, asked.name, row.version) if row and row.version else None
         seq = lineage.observed_seq(conn, asked.name, observation_id)
         weights = (
@@ -144,6 +137,7 @@ def answered(request: Request, observation_id: ObservationId, model: str | None 
         "observation_id": observation_id,
         "seq": seq,
         "recorded_at": row.recorded_at,
+        "trace": row.trace,
         "features": _features(asked, row),
         "version": row.version,
         "sha256": known.sha256 if known else None,

@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("first", sa.Boolean(), nullable=False),
         sa.Column("early", sa.Boolean(), nullable=False),
         sa.Column("recorded_at", sa.Float(), nullable=False),
+        sa.Column("trace", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_labels")),
         sa.UniqueConstraint(
             "model",
@@ -76,6 +77,7 @@ def upgrade() -> None:
         sa.Column("revision", NUMBER, nullable=True),
         sa.Column("answer", sa.LargeBinary(), nullable=True),
         sa.Column("recorded_at", sa.Float(), nullable=False),
+        sa.Column("trace", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_observations")),
         sa.UniqueConstraint(
             "model", "observation_id", name=op.f("uq_observations_model_observation_id")
