@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from continualml.store.tables import snapshots
 
 Sample = dict[tuple[str, frozenset[tuple[str, str]]], float]
 Process = Callable[[], AbstractContextManager[subprocess.Popen[bytes]]]
-ROW: dict[str, Any] = {"features": {"age": 1.0, "debt": None}}
+ROW = {"features": {"age": 1.0, "debt": None}}
+LABEL: dict[str, Any] = {"labels": [{"observation_id": "a", "label": "yes"}]}
 
 
 def scraped(client: httpx.Client) -> Sample:
@@ -45,20 +46,19 @@ def value(found: Sample, name: str, **labels: str) -> float:
 
 
 def test_a_request_is_counted_by_its_route_and_its_status(api: httpx.Client) -> None:
-    bodies: list[dict[str, Any]] = [ROW, ROW, {"features": {}}]
-    for body in bodies:
-        api.post("/models/loan/predict", json=body)
-    api.post("/predict", json=ROW)
+    for body in (LABEL, LABEL, {"labels": 1}):
+        api.post("/labels", json=body)
+    api.post("/feedback", json=LABEL)
     api.get("/models/loan")
     api.get("/nowhere/at/all")
     api.get("/models/unknown")
     found = scraped(api)
 
     n = "continual_request_seconds_count"
-    named = "/models/{model}/predict"
+    named = "/labels"
     assert value(found, n, route=named, status="200") == 2
     assert value(found, n, route=named, status="422") == 1
-    assert value(found, n, route="/predict", status="200") == 1
+    assert value(found, n, route="/feedback", status="200") == 1
     assert value(found, n, route="/models/{model}", status="200") == 1
     assert value(found, n, route="/models/{model}", status="404") == 1
     assert value(found, n, route="other", status="404") == 1
@@ -243,31 +243,31 @@ def test_whichever_worker_is_asked_tells_of_all_and_one_that_is_killed_takes_not
 ) -> None:
     point(register())
     project.settings.workers = 2
-    with process() as server:
-        until(lambda: value(once(project, "/metrics"), "continual_workers") == 2)
+    with process() as server, asking(project) as client:
+        until(lambda: n_workers(client) == 2)
         for _ in range(60):
-            once(project, "/predict")
-        seen = [predictions(once(project, "/metrics")) for _ in range(8)]
+            client.post("/labels", json=LABEL).raise_for_status()
+        seen = [n_labels(scraped(client)) for _ in range(8)]
         workers = [p for p in psutil.Process(server.pid).children() if is_worker(p)]
         os.kill(workers[0].pid, signal.SIGKILL)
-        until(lambda: value(once(project, "/metrics"), "continual_workers") == 1)
-        until(lambda: value(once(project, "/metrics"), "continual_workers") == 2)
+        until(lambda: n_workers(client) == 1)
+        until(lambda: n_workers(client) == 2)
         for _ in range(10):
-            once(project, "/predict")
-        after = [predictions(once(project, "/metrics")) for _ in range(8)]
-        found = once(project, "/metrics")
+            client.post("/labels", json=LABEL).raise_for_status()
+        after = [n_labels(scraped(client)) for _ in range(8)]
+        found = scraped(client)
     assert seen == [60.0] * 8
     assert after == [70.0] * 8
     assert value(found, "continual_answering_workers", model="loan", version="1") == 2
     kept = list((project.settings.data / "counts").glob("*/*.counts"))
     assert len(kept) == 2
 
-    with process():  # a new start begins anew
-        assert predictions(once(project, "/metrics")) == 0
+    with process(), asking(project) as client:  # a new start begins anew
+        assert n_labels(scraped(client)) == 0
 
 
-def predictions(found: Sample) -> float:
-    named = frozenset({("route", "/predict"), ("status", "200")})
+def n_labels(found: Sample) -> float:
+    named = frozenset({("route", "/labels"), ("status", "200")})
     return found.get(("continual_request_seconds_count", named), 0.0)
 
 
@@ -275,22 +275,24 @@ def is_worker(process: psutil.Process) -> bool:
     return any("spawn_main" in part for part in process.cmdline())
 
 
-def once(project: Project, path: str) -> Sample:
-    """Ask over a connection of its own, so that any worker may answer."""
+@contextmanager
+def asking(project: Project) -> Iterator[httpx.Client]:
+    """A client that opens a connection for each request, so that any worker may answer it."""
     secret = project.settings.admin_token.read_text("utf-8").strip()
     url = f"http://127.0.0.1:{project.settings.port}"
-    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}) as client:
-        try:
-            if path == "/metrics":
-                return scraped(client)
-            client.post(path, json=ROW).raise_for_status()
-        except httpx.TransportError:  # it went to the worker that was just killed
-            time.sleep(0.05)
-            return once(project, path)
-    return {}
+    headers = {"Authorization": f"Bearer {secret}", "Connection": "close"}
+    with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
+        yield client
 
 
-def until(holds: Callable[[], bool], most_s: float = 15.0) -> None:
+def n_workers(client: httpx.Client) -> float:
+    try:
+        return value(scraped(client), "continual_workers")
+    except httpx.TransportError:  # it went to the worker that was just killed
+        return -1.0
+
+
+def until(holds: Callable[[], bool], most_s: float = 60.0) -> None:
     end = time.monotonic() + most_s
     while not holds():
         assert time.monotonic() < end
