@@ -68,13 +68,16 @@ def serve(
     port: Port = None,
 ) -> None:
     """Serve the API alone."""
-    from continualml.app import ports  # noqa: PLC0415  only for this verb
+    from loguru import logger  # noqa: PLC0415  only for this verb
+
+    from continualml.app import logs, ports  # noqa: PLC0415  only for this verb
     from continualml.app.api.main import serve as serve_api  # noqa: PLC0415  only for this verb
 
     project = configuration.load(config, data=data, port=port)
+    logs.begin(project.settings)  # a service's log, not a command's words
     if not project.settings.config.exists():
         note = f"no {project.settings.config} here: only the built-in model {project.default!r}"
-        typer.echo(f"{note} is served, for trying it out with /generate", err=True)
+        logger.warning("{} is served, for trying it out with /generate", note)
     ports.check(project.settings)
     os.environ.update(configuration.environment(project.settings))
     raise typer.Exit(serve_api(project))

@@ -68,13 +68,14 @@ class Figures:
 
         alive = [worker.cells for worker in workers if worker.alive]
         answers: dict[Key, int] = {}
-        queued = 0
+        queued: list[int] = []
         for cells in alive:
             for key, cell in cells.items():
                 if key[0] == counts.ANSWERS and cell.counts[0]:
                     named = (key[1], str(cell.counts[0]))
                     answers[named] = answers.get(named, 0) + 1
-                queued += cell.counts[0] if key[0] == counts.QUEUED else 0
+                if key[0] == counts.QUEUED:
+                    queued.append(cell.counts[0])
         yield Histogram(
             name="continual_request_seconds",
             said="Requests, from their first byte to the last of the answer.",
@@ -96,7 +97,7 @@ class Figures:
         said = "Workers that answer with this version now."
         yield gauge("continual_answering_workers", said, ("model", "version"), answers.items())
         said = "Rows that wait for the group commit, in all workers."
-        yield gauge("continual_log_queue_rows", said, (), [((), queued)])
+        yield gauge("continual_log_queue_rows", said, (), [((), sum(queued))] if queued else [])
 
     def _seen(self) -> Iterator[Figure]:
         now = self._health.now
@@ -115,7 +116,7 @@ class Figures:
         yield gauge("continual_cycle_period_seconds", said, (), [((), period)])
 
     def _read(self) -> list[Figure]:
-        """Read what the loop has written; what was read stays for a second, and while it fails."""
+        """Read what the loop has written; what was read stays for a second."""
         with self._reading:
             if time.monotonic() - self._read_at >= _KEPT_S:
                 try:
