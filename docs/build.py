@@ -52,7 +52,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "docs/architecture.md",
         "docs/retrospective.md",
     ),
-    "When something is wrong": ("docs/runbook.md",),
+    "When something is wrong": ("docs/runbook.md", "docs/observability.md"),
     "Figures": (
         "benchmarks/README.md",
         "benchmarks/decisions/README.md",
