@@ -85,6 +85,21 @@ def test_an_error_that_nobody_awaited_counts_as_500(
     assert value(found, n, route="/decisions/{n}", status="500") == 1
 
 
+def test_predictions_are_counted_by_route_and_rows(api: httpx.Client) -> None:
+    several = {"instances": [ROW, ROW, ROW]}
+    bodies: list[dict[str, Any]] = [ROW, several, {"features": {}}]
+    for body in bodies:
+        api.post("/models/loan/predict", json=body)
+    api.post("/predict", json=ROW)
+    found = scraped(api)
+    n, named = "continual_request_seconds_count", "/models/{model}/predict"
+    assert value(found, n, route=named, status="200") == 2
+    assert value(found, n, route=named, status="422") == 1
+    assert value(found, n, route="/predict", status="200") == 1
+    assert value(found, "continual_predictions_total", model="loan") == 5
+    assert value(found, "continual_log_queue_rows") == 0
+
+
 def test_a_bucket_holds_what_is_at_most_its_bound() -> None:
     own = Counts()
     for seconds in (BOUNDS[0], BOUNDS[3], BOUNDS[3] * 1.001, 1_000.0):

@@ -1,16 +1,10 @@
 """The trace of a request: read as W3C wants it, kept with what the request brought."""
 
-from datetime import UTC, datetime
-
 import httpx
-import numpy as np
 import pytest
 from starlette.types import Scope
 
 from continualml.app.api import trace
-from continualml.settings import Project
-from continualml.store.engine import open_store, write
-from continualml.store.log import Observed, append_observations
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -51,22 +45,14 @@ def test_two_headers_are_none() -> None:
     assert trace.of(scope(f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-01")) is None
 
 
-def test_an_observation_and_its_labels_keep_their_traces(
-    api: httpx.Client, project: Project
-) -> None:
-    engine = open_store(project.settings.database_url)
-    row = Observed(
-        model="loan",
-        observation_id="a",
-        numeric=np.array([1.0, 2.0]).tobytes(),
-        categorical=None,
-        version=1,
-        answer=np.array([0.25, 0.75]).tobytes(),
-        recorded_at=datetime.now(UTC).timestamp(),
-        trace=TRACE,
-    )
-    with write(engine) as conn:
-        append_observations(conn, [row])
+def test_an_observation_and_its_labels_keep_their_traces(api: httpx.Client) -> None:
+    row = {"features": {"age": 1.0, "debt": None}, "observation_id": "a"}
+    sent = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+    api.post("/predict", json=row, headers=sent).raise_for_status()
+    again = {"traceparent": f"00-{'ef' * 16}-{PARENT}-01"}
+    api.post("/predict", json=row, headers=again).raise_for_status()  # the first answer stays
+    api.post("/predict", json={**row, "observation_id": "b"}).raise_for_status()
+    assert api.get("/predictions/b").json()["trace"] is None
     another = "ab" * 16
     headers = {"traceparent": f"00-{another}-{PARENT}-01"}
     for revision, sent in ((0, headers), (1, {"traceparent": "nonsense"}), (2, {})):

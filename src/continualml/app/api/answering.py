@@ -36,10 +36,11 @@ class Answered(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """One request that waits, and the future that wakes it."""
+    """One request that waits, its trace if it has one, and the future that wakes it."""
 
     model: Model
     asked: Asked
+    trace: str | None
     future: "asyncio.Future[Answered]"
 
     def fail(self, error: Exception) -> None:
@@ -58,7 +59,14 @@ class Answering:
         self._under_way = False
         self._several = True  # whether requests came together the last time
 
-    def answer(self, model: Model, asked: Asked) -> "asyncio.Future[Answered]":
+    @property
+    def waiting(self) -> int:
+        """Count the rows that wait for their turn, about; any thread may ask."""
+        return sum(len(ask.asked.numeric) for ask in self._waiting)
+
+    def answer(
+        self, model: Model, asked: Asked, trace: str | None = None
+    ) -> "asyncio.Future[Answered]":
         """Answer rows, durably.
 
         Raises
@@ -72,7 +80,7 @@ class Answering:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answered] = loop.create_future()
-        self._waiting.append(Ask(model, asked, future))
+        self._waiting.append(Ask(model, asked, trace, future))
         if not self._under_way:
             self._under_way = True
             loop.call_soon(self._next)  # what this turn of the loop still brings comes with it
@@ -108,7 +116,9 @@ class Answering:
             if isinstance(answer, Exception):
                 ask.fail(answer)
             else:
-                made = observed(ask.model, ask.asked, version, answer, revision=revision)
+                made = observed(
+                    ask.model, ask.asked, version, answer, revision=revision, trace=ask.trace
+                )
                 found.append((ask, made))
         return found
 
@@ -134,6 +144,7 @@ def observed(
     answer: NDArray[np.float64] | None,
     *,
     revision: int | None = None,
+    trace: str | None = None,
 ) -> list[Observed]:
     """Make rows of the log; a row without an id gets a new one that sorts by time.
 
@@ -159,6 +170,7 @@ def observed(
             answer=answered,
             recorded_at=now,
             revision=revision,
+            trace=trace,
         )
         for given, numeric, texts, answered in zip(
             asked.ids, asked.numeric, category_texts(asked), said, strict=True

@@ -1,6 +1,6 @@
-"""Which version each worker answers with, and how often that changed, among its counts."""
+"""Which version each worker answers with, how often that changed, and what waits for the log."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from continualml.app.api import counts
@@ -15,6 +15,7 @@ class Following:
     champions: Champions
     counts: Counts
     models: Iterable[str]
+    waiting: Callable[[], int]
     _answers: dict[str, int] = field(default_factory=dict)
 
     def look(self) -> None:
@@ -28,3 +29,4 @@ class Following:
             if before != version:
                 self.counts.put((counts.ANSWERS, name), version)
         self._answers = now
+        self.counts.put((counts.QUEUED,), self.waiting())

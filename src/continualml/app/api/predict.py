@@ -1,11 +1,14 @@
 """A prediction, the whole path on one screen: check, predict, append, answer."""
 
+import time
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from starlette.types import Receive, Scope, Send
 
-from continualml.app.api import bodies, problems
+from continualml.app import logs
+from continualml.app.api import bodies, problems, trace
 from continualml.app.api.answering import Answered
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.serving import serving_of
@@ -14,6 +17,7 @@ from continualml.records import Json
 from continualml.store.log import Observed
 
 _JSON = (b"content-type", b"application/json")
+_ROUTE, _OF_MODEL = "/predict", "/models/{model}/predict"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -22,26 +26,33 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; what is answered is on disk before it is sent."""
+        began, counts = time.perf_counter(), serving_of(scope).counts
+        route = _OF_MODEL if scope["path_params"] else _ROUTE
+        if (traced := trace.of(scope)) is not None:
+            logs.TRACE.set(traced)  # not set back: the server logs an error at the end of this task
         try:
-            version, content = await _answer(scope, receive)
+            version, content = await _answer(scope, receive, traced)
         except Exception as error:
             problem = problems.of(error)
             await problems.answer(problem)(scope, receive, send)
+            counts.observe(route, problem.status, time.perf_counter() - began)
             if problem.kind == problems.INTERNAL:
                 raise  # the server's log gets the traceback
             return
         headers = [_JSON, (b"x-model-version", version), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+        counts.observe(route, 200, time.perf_counter() - began)
 
 
-async def _answer(scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
+async def _answer(scope: Scope, receive: Receive, traced: str | None) -> tuple[bytes, bytes]:
     """Check, predict, append; give the version that answered, and the answer."""
     serving = serving_of(scope)
     serving.tokens.require(scope, "predict")
     model = serving.model(scope["path_params"].get("model"))
     body = await bodies.receive_body(scope, receive, serving.most_bytes)
-    found = await serving.answering.answer(model, serving.readers[model.name].read(body))
+    found = await serving.answering.answer(model, serving.readers[model.name].read(body), traced)
+    serving.counts.answered(model.name, len(found.rows))
     champion = found.rows[0].version
     return b"%d" % (champion or 0), _encode(_told(model, _in_log(found), champion))
 

@@ -65,7 +65,9 @@ class Serving:
         champions = Champions(engine, settings.data / "artifacts", project.models)
         shared = os.environ.get(DIRECTORY)  # the server's start says it to its workers
         counts = Counts(Path(shared) if shared else None)
-        following = Following(champions, counts, project.models)
+        commit = GroupCommit(engine)
+        answering = Answering(champions, commit)
+        following = Following(champions, counts, project.models, lambda: answering.waiting)
         following.look()
         health = Health(engine, champions, project)
         health.look()
@@ -76,13 +78,12 @@ class Serving:
         )
         for thread in repeated:
             thread.start()
-        commit = GroupCommit(engine)
         most_rows = settings.max_rows
         return cls(
             project=project,
             engine=engine,
             commit=commit,
-            answering=Answering(champions, commit),
+            answering=answering,
             readers={name: Reader(model, most_rows) for name, model in project.models.items()},
             champions=champions,
             tokens=tokens,
