@@ -315,6 +315,22 @@ def test_the_blend_meets_each_row_with_the_weights_from_before_its_label() -> No
     assert path[-1].tolist() == list(world.state.weights.weights)
 
 
+def test_members_do_not_challenge_the_blend_that_they_are_part_of() -> None:
+    world = World()
+    world.level |= {2: 0.15, 3: 0.15, 4: 0.15}
+    for name, version in (("short", 2), ("long", 3)):
+        world.take(trained(name, version, 100))
+    world.blend(4)
+    named = dict(zip(decide.places(MODEL), decide.challengers(MODEL, world.state), strict=True))
+    assert {n for n, a in named.items() if a} == {"short", "long", "blend"}
+    follows = replace(world.state, champion=world.state.heads["blend"], follows="blend")
+    named = dict(zip(decide.places(MODEL), decide.challengers(MODEL, follows), strict=True))
+    assert {n for n, a in named.items() if a} == {"anchor"}  # the first champion, frozen
+    follows = replace(world.state, champion=world.state.heads["short"], follows="short")
+    named = dict(zip(decide.places(MODEL), decide.challengers(MODEL, follows), strict=True))
+    assert {n for n, a in named.items() if a} == {"long", "blend", "anchor"}
+
+
 def test_what_was_bet_on_one_artifact_after_an_alarm_is_no_proof_of_the_next() -> None:
     world = World()
     world.level[2] = 0.15

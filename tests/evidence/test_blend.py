@@ -21,9 +21,12 @@ def test_it_does_not_matter_how_the_rows_are_cut(seed: int, cut: int) -> None:
     loss = np.random.default_rng(seed).random((200, 4))
     whole = blend.step(FOUR, loss)
     first = blend.step(FOUR, loss[:cut])
-    middle = Weights(names=FOUR.names, weights=tuple(first[-1].tolist()))
+    middle = first.after(FOUR, cut)
     second = blend.step(middle, loss[cut:])
-    assert np.concatenate((first[:-1], second)).tolist() == whole.tolist()  # equal, not close
+    for name in ("weights", "parts"):
+        halves = np.concatenate((getattr(first, name)[:-1], getattr(second, name)))
+        assert halves.tolist() == getattr(whole, name).tolist()  # equal, not close
+    assert middle.weights == tuple(first.weights[-1].tolist())
 
 
 @pytest.mark.claim
@@ -46,8 +49,7 @@ def test_regret_stays_below_the_stated_bound_on_streams_made_to_hurt(switches: i
             lost += (mean - truth) ** 2
             each = brier(said, np.full(4, truth))
             members_lost[i] = each[right]
-            path = blend.step(weights, each[None, :])
-            weights = Weights(names=weights.names, weights=tuple(path[-1].tolist()))
+            weights = blend.step(weights, each[None, :]).after(weights, 1)
     regret = lost - members_lost.sum()
     bound = blend.regret_bound(4, switches, n)
     assert 0 < regret <= bound
@@ -57,25 +59,36 @@ def test_regret_stays_below_the_stated_bound_on_streams_made_to_hurt(switches: i
 def test_weights_are_those_before_a_rows_own_label() -> None:
     loss = np.array([[1.0, 0.0], [1.0, 0.0]])
     two = blend.among(Weights(), ("a", "b"))
-    path = blend.step(two, loss)
+    path = blend.step(two, loss).weights
     assert path[0].tolist() == [0.5, 0.5]
     assert path[1][1] > 0.5
     assert np.allclose(path.sum(axis=1), 1)
 
 
 def test_a_new_member_gets_an_equal_part_and_the_others_keep_their_proportion() -> None:
-    some = Weights(names=("a", "b"), weights=(0.8, 0.2))
+    some = Weights(names=("a", "b"), parts=((0.5, 0.1), (0.3, 0.1)))
     three = blend.among(some, ("a", "b", "c"))
     assert three.weights == pytest.approx((0.8 * 2 / 3, 0.2 * 2 / 3, 1 / 3))
-    assert blend.among(three, ("c",)).weights == (1.0,)
+    assert [sum(part) for part in three.parts] == pytest.approx([0.6, 0.4])
+    assert blend.among(three, ("c",)).weights == pytest.approx((1.0,))
 
 
 def test_a_members_weight_comes_back_soon_after_it_becomes_right() -> None:
     bad_then_good = np.concatenate((np.ones(2_000), np.zeros(200)))
     loss = np.column_stack((bad_then_good, 1 - bad_then_good))
-    path = blend.step(blend.among(Weights(), ("a", "b")), loss)
+    path = blend.step(blend.among(Weights(), ("a", "b")), loss).weights
     assert path[2_000, 0] < 0.02
     assert path[2_030, 0] > 0.5  # ln(1 / share) / eta rows and some: fixed share forgets
+
+
+def test_how_often_the_best_member_changes_is_learnt() -> None:
+    # Two members are right in turn for 80 rows each, or one of them all the time: the weight goes
+    # to the larger share, and to the smaller one. Parts normalised one by one would stay at a half.
+    turns = (np.arange(4_000) // 80 % 2).astype(float)
+    for lost, favoured in ((turns, 1), (np.zeros(4_000), 0)):
+        loss = np.column_stack((lost, 1 - lost))
+        path = blend.step(blend.among(Weights(), ("a", "b")), loss)
+        assert path.parts[-1, favoured].sum() > 0.9
 
 
 @pytest.mark.parametrize(

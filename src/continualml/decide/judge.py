@@ -42,7 +42,7 @@ class Answered:
     target: Floats
     by_graph: dict[int, Floats]
     live_blend: Floats | None = None
-    weights: Floats | None = None
+    weights: blend.WeightsPath | None = None
     leader: NDArray[np.intp] | None = None
     recalled: Floats | None = None
 
@@ -50,7 +50,7 @@ class Answered:
         """Weights of the blend after the first n rows."""
         if self.weights is None:
             return before
-        return replace(before, weights=tuple(self.weights[n].tolist()))
+        return self.weights.after(before, n)
 
     def recalled_after(self, before: recall.Recalled, n: int) -> recall.Recalled:
         """How the earlier versions stand after the first n rows."""
@@ -118,7 +118,8 @@ def weights_path(model: Model, state: Standing, outcome: Scored) -> Floats | Non
 
     They are those of a loop that turns after every label.
     """
-    return weighed(model, state, unpacked(model, state, outcome)).weights
+    path = weighed(model, state, unpacked(model, state, outcome)).weights
+    return None if path is None else path.weights
 
 
 def unpacked(model: Model, state: Standing, outcome: Scored) -> Answered:
@@ -153,7 +154,7 @@ def weighed(model: Model, state: Standing, answered: Answered) -> Answered:
         members = np.stack([answered.by_graph[v] for v in head.graphs], axis=1)
         lost = [loss(model, members[:, j], answered.target) for j in range(members.shape[1])]
         path = blend.step(state.weights, np.column_stack(lost))
-        live = blend.mixed(path[:-1], members)
+        live = blend.mixed(path.weights[:-1], members)
         answered = replace(answered, live_blend=live, weights=path)
     if state.archive:
         lost = [loss(model, answered.of(a), answered.target) for a in state.archive]

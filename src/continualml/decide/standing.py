@@ -194,11 +194,16 @@ def places(model: Model) -> tuple[str, ...]:
 
 
 def challengers(model: Model, state: Standing) -> tuple[Artifact | None, ...]:
-    """Who challenges the champion now, for each place; a strategy never challenges itself."""
+    """Who challenges the champion now, for each place; a strategy never challenges itself.
+
+    Nor does a member challenge the blend that it is a part of: the weights already follow it, and
+    whatever rows come it is ahead of the blend by no more than ``blend.regret_bound``.
+    """
     earlier = {a.version: a for a in state.archive}
     leader = state.recalled.leader
+    part = {*state.weights.names, BLEND} if state.follows == BLEND else {state.follows}
     known: dict[str, Artifact | None] = {
-        **{name: a for name, a in state.heads.items() if name != state.follows},
+        **{name: a for name, a in state.heads.items() if name not in part},
         RECALL: None if leader is None else earlier[leader],
         PREVIOUS: state.previous,
         ANCHOR: state.anchor,
