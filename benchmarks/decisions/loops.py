@@ -111,7 +111,7 @@ def textbook_proved(stream: Stream, delay: int) -> Result:
     """
     wrong = fit(stream, 0, stream.first)(stream.x) != stream.target
     other = wrong.copy()
-    detector, evidence = ADWIN(), gate.untouched(_BLOCK)
+    detector, evidence, promise = ADWIN(), gate.untouched(_BLOCK), gate.Rate(rows=_BUDGET)
     trial: tuple[int, int] | None = None  # rows at which it began, and up to which it is folded
     refits, swaps, since, read = 0, 0, stream.first, stream.first
     for row in range(stream.first, len(stream.x)):
@@ -127,10 +127,11 @@ def textbook_proved(stream: Stream, delay: int) -> Result:
         if trial and newest >= trial[1] + _BLOCK:
             block = slice(trial[1], trial[1] + _BLOCK)
             total = np.array([[float(wrong[block].sum()) - float(other[block].sum())]])
-            laid, moments = gate.bets((evidence,), total)
-            evidence = gate.path(growth.grown([laid])[0], moments).at(0, 0)
+            laid, moments = gate.bets(promise, (evidence,), total, block=_BLOCK)
+            grown = growth.grown([laid])[0]
+            evidence = gate.path((evidence,), grown, moments, block=_BLOCK).at(0, 0)
             began, trial = trial[0], (trial[0], block.stop)
-            if evidence.value >= _BUDGET / _BLOCK:
+            if evidence.value >= promise.threshold(_BLOCK):
                 wrong[row:], swaps, since, trial = other[row:], swaps + 1, row, None
             elif block.stop - began >= _LONGEST_TRIAL:
                 trial = None

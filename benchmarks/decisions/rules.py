@@ -20,55 +20,34 @@ from continualml.model import Feature, Model, Policy
 Labels = NDArray[np.int64]
 Rule = Callable[[Floats], Labels]
 NEVER = np.iinfo(np.int64).max
-ALPHA = 0.05
+ALPHA = Policy().false_promotion_chance
+_BLOCKS = (1, 12, 24, 48)
 WINDOW, EVERY = 200, 50
 _PORTION = 2_000_000  # blocks of all worlds folded at once; more take too much memory
-# How many challengers share the product's budget when nothing is configured.
-PLACES = len(
-    decide.places(
-        Model(
-            name="any",
-            kind="regression",
-            target="y",
-            features=(Feature(name="x"),),
-        )
-    )
-)
+# What each place has of the product's promise when nothing is configured.
+_ANY = Model(name="any", kind="regression", target="y", features=(Feature(name="x"),))
+SHARES = dict(zip(decide.places(_ANY), decide.shares(_ANY), strict=True))
 
 
-def questions(block: int, *, budget: float, challengers: int) -> fold.Questions:
-    """Ask what the loop asks, with a promise that no loss breaks."""
+def questions(block: int, *, promise: gate.Promise, share: float) -> fold.Questions:
+    """Ask what the loop asks, with a promise about the loss that no loss breaks."""
     quiet = LossQuestion(promised=0.999, budget=1e12, block=block)
-    return fold.Questions(alarms=(quiet,), promotions=budget, challengers=challengers)
+    return fold.Questions(alarms=(quiet,), promotion=promise, shares=(share,))
 
 
-def ours(difference: Floats, *, block: int, budget: float, challengers: int) -> Labels:
-    """Bet with the product's gate; promote when its evidence reaches the product's threshold."""
-    proof = questions(block, budget=budget, challengers=challengers).proof
+def ours(difference: Floats, *, block: int, share: float) -> Labels:
+    """Bet with the product's gate and default chance, of which the challenger has a share."""
+    asked = questions(block, promise=gate.Chance(level=ALPHA), share=share)
     n = len(difference) // block
     found, worlds = [], max(1, _PORTION // n)
     for at in range(0, difference.shape[1], worlds):
         some = difference[: n * block, at : at + worlds]
         totals = some.reshape(n, block, -1).sum(axis=1)
-        laid, moments = gate.bets((gate.untouched(block),) * totals.shape[1], totals)
-        path = gate.path(growth.grown([laid])[0], moments)
-        found.append(_first(path.wealth.mean(axis=2) >= proof, block))
+        states = (gate.untouched(block),) * totals.shape[1]
+        laid, moments = gate.bets(asked.promotion, states, totals, block=block)
+        path = gate.path(states, growth.grown([laid])[0], moments, block=block)
+        found.append(_first(path.wealth.mean(axis=2) >= asked.proofs[0], block))
     return np.concatenate(found)
-
-
-def at_alpha(difference: Floats, *, block: int) -> Labels:
-    """Give our gate the budget with which it errs with chance at most .05 within these rows.
-
-    The statistic has a mean of at most the number of blocks, so that it reaches N within n blocks
-    with chance at most n / N (Doob).
-    """
-    return ours(difference, block=block, budget=len(difference) / ALPHA, challengers=1)
-
-
-def standing(difference: Floats, *, block: int) -> Labels:
-    """Give our gate the product's default budget, shared by all places, one of them challenging."""
-    budget = Policy().false_promotions
-    return ours(difference, block=block, budget=budget, challengers=PLACES)
 
 
 def last_window(difference: Floats) -> Labels:
@@ -105,8 +84,9 @@ def _first(says_yes: NDArray[np.bool_], step: int) -> Labels:
 
 
 RULES: dict[str, Rule] = {
-    **{f"ours at alpha .05, block {b}": partial(at_alpha, block=b) for b in (1, 12, 24, 48)},
-    **{f"ours, standing default, block {b}": partial(standing, block=b) for b in (1, 48)},
+    **{f"ours, one challenger, block {b}": partial(ours, block=b, share=1.0) for b in _BLOCKS},
+    "ours, default, the blend, block 48": partial(ours, block=48, share=SHARES["blend"]),
+    "ours, default, any other, block 48": partial(ours, block=48, share=SHARES["previous"]),
     "better on the last 200 rows, every 200": last_window,
     "t-test every 50 rows": partial(t_test, every=EVERY, alpha=ALPHA),
     "t-test every 50 rows, alpha over looks": bonferroni,

@@ -12,6 +12,7 @@ from scipy.stats import ttest_ind
 from benchmarks.decisions.kswin import Kswin
 from benchmarks.decisions.worlds import LEVEL, Floats
 from continualml.evidence import fold
+from continualml.evidence.gate import Rate
 from continualml.evidence.loss import LossQuestion
 
 _PORTION = 1_000
@@ -55,7 +56,7 @@ class OurLoss:
 
     def __init__(self, *, promised: float, budget: float, block: int) -> None:
         question = LossQuestion(promised=promised, budget=max(budget, block), block=block)
-        self._questions = fold.Questions(alarms=(question,), promotions=1e12, challengers=0)
+        self._questions = fold.Questions(alarms=(question,), promotion=Rate(rows=1e12), shares=())
         self._state = fold.untouched(self._questions, seq=0)
         self._read = 0
 

@@ -88,9 +88,12 @@ class Policy:
     drift_tolerance
         By how much the share of rows in a part of a feature may differ from the reference, in
         [0, 1), before it counts as moved.
-    false_alarms, false_promotions
-        Rows, at least, that are expected to pass until an alarm without a change, and until a
-        promotion of a strategy that is not better.
+    false_alarms
+        Rows, at least, that are expected to pass until an alarm without a change.
+    false_promotion_chance
+        Chance, at most, that a champion is ever replaced by what is not better, in (0, 1).
+    false_promotions
+        Instead of that chance: rows, at least, that are expected to pass until it happens.
     block_days, false_alarm_days, false_promotion_days
         The block and the same budgets in days; they become rows when the policy is declared
         (loop/periods.py), as soon as ``rows_per_day`` is known.
@@ -113,7 +116,8 @@ class Policy:
     tolerance: float = 0.02
     drift_tolerance: float = 0.03
     false_alarms: int = 10_000
-    false_promotions: int = 10_000
+    false_promotion_chance: float = 0.05
+    false_promotions: int | None = None
     block_days: float | None = None
     false_alarm_days: float | None = None
     false_promotion_days: float | None = None
@@ -136,16 +140,7 @@ class Policy:
         if self.fit_seconds is not None and not 0 < self.fit_seconds < math.inf:
             got = self.fit_seconds
             raise InputError("policy.fit_seconds", expected="a positive number", got=got)
-        smallest = self.block or 1
-        for name, least, got in (
-            ("block", 1, self.block if self.block is not None else 1),
-            ("false_alarms", smallest, self.false_alarms),
-            ("false_promotions", smallest, self.false_promotions),
-            ("hold", 10, self.hold),
-            ("cooldown", 0, self.cooldown),
-        ):
-            if got < least:
-                raise InputError(f"policy.{name}", expected=f"at least {least} rows", got=got)
+        self._check_rows()
         for name in ("block_days", "false_alarm_days", "false_promotion_days", "rows_per_day"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
@@ -153,6 +148,21 @@ class Policy:
         names = [s.name for s in self.strategies]
         if len(set(names)) < len(names) or not names:
             raise InputError("policy.strategies", expected="one or more, named apart", got=names)
+
+    def _check_rows(self) -> None:
+        smallest = self.block or 1
+        for name, least, got in (
+            ("block", 1, self.block),
+            ("false_alarms", smallest, self.false_alarms),
+            ("false_promotions", smallest, self.false_promotions),
+            ("hold", 10, self.hold),
+            ("cooldown", 0, self.cooldown),
+        ):
+            if got is not None and got < least:
+                raise InputError(f"policy.{name}", expected=f"at least {least} rows", got=got)
+        if not 0 < self.false_promotion_chance < 1:
+            chance = self.false_promotion_chance
+            raise InputError("policy.false_promotions", expected="a chance in (0, 1)", got=chance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

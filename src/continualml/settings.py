@@ -75,6 +75,17 @@ def _budget(value: object) -> object:
     raise ValueError('expected "1 per N rows", "1 per N days" or "1 per N weeks"')
 
 
+def _sureness(value: object) -> object:
+    if isinstance(value, float) and 0 < value < 1:
+        return value
+    try:
+        return _budget(value)
+    except ValueError as error:
+        raise ValueError(
+            str(error).replace("expected", "expected a chance such as 0.05,")
+        ) from None
+
+
 def _block(value: object) -> object:
     if isinstance(value, str) and (found := _PERIOD.fullmatch(value)) and int(found[1]) > 0:
         return Period(int(found[1]) * _DAYS[found[2]])
@@ -90,6 +101,10 @@ Block = Annotated[
 Budget = Annotated[
     Annotated[int, Field(ge=1)] | Period,
     BeforeValidator(_budget, json_schema_input_type=str | int),
+]
+Sureness = Annotated[
+    Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | Period,
+    BeforeValidator(_sureness, json_schema_input_type=str | int | float),
 ]
 
 
@@ -126,7 +141,7 @@ class PolicyTable(_Strict):
     tolerance: float = Field(0.02, ge=0, lt=1)
     drift_tolerance: float = Field(0.03, ge=0, lt=1)
     false_alarms: Budget = 10_000
-    false_promotions: Budget = 10_000
+    false_promotions: Sureness = 0.05
     rows_per_day: float | None = Field(None, gt=0)
     block: Block = None
     hold: int = Field(50, ge=10)
@@ -490,7 +505,10 @@ def _model(name: str, table: ModelTable, settings: Settings) -> Model:
     else:
         numbers["block"] = policy.block
     numbers |= _rows_or_days("false_alarm", policy.false_alarms)
-    numbers |= _rows_or_days("false_promotion", policy.false_promotions)
+    if isinstance(policy.false_promotions, float):
+        numbers["false_promotion_chance"] = policy.false_promotions
+    else:
+        numbers |= _rows_or_days("false_promotion", policy.false_promotions)
     strategies = DEFAULT_STRATEGIES
     learner = _learner(table.learner)
     if policy.strategies is not None:

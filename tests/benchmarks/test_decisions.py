@@ -18,6 +18,8 @@ from benchmarks.decisions.stream_data import Stream, known
 from benchmarks.decisions.watches import Fed, Method
 from benchmarks.decisions.worlds import Floats, Kind, World
 from continualml.evidence import fold
+from continualml.evidence.gate import Chance
+from continualml.model import Policy
 
 ROOT = Path(__file__).parents[2]
 METHODS = [(kind, m) for kind, methods in alarms.METHODS.items() for m in methods]
@@ -128,10 +130,11 @@ def test_the_fast_ks_test_is_the_ks_test() -> None:
 def test_our_rule_promotes_where_the_products_fold_does(block: int) -> None:
     rng = np.random.default_rng(7)
     difference = gate.differences(rng, 3_000, 20, gain=0.05, rho=0.0)
-    asked = rules.questions(block, budget=20_000, challengers=1)
+    promise = Policy().false_promotion_chance
+    asked = rules.questions(block, promise=Chance(level=promise), share=0.5)
     seq, quiet = np.arange(1, 3_001), np.zeros((3_000, 1))
 
-    found = rules.ours(difference, block=block, budget=20_000, challengers=1)
+    found = rules.ours(difference, block=block, share=0.5)
 
     for labels, column in zip(found.tolist(), difference.T, strict=True):
         start = fold.untouched(asked, seq=0)

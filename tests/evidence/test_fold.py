@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,8 +8,19 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from continualml.errors import InputError
+from continualml.evidence import gate, growth
 from continualml.evidence.blocks import estimate
-from continualml.evidence.fold import Crossing, Evidence, Questions, silenced, step, untouched
+from continualml.evidence.fold import (
+    Crossing,
+    Evidence,
+    Questions,
+    anew,
+    forgotten,
+    silenced,
+    step,
+    untouched,
+)
+from continualml.evidence.gate import Chance, Rate
 from continualml.evidence.loss import LossQuestion
 
 QUESTIONS = Questions(
@@ -15,8 +28,8 @@ QUESTIONS = Questions(
         LossQuestion(promised=0.15, budget=400, block=6),
         LossQuestion(promised=0.4, budget=400, block=6),
     ),
-    promotions=600,
-    challengers=3,
+    promotion=Rate(rows=600),
+    shares=(1 / 3,) * 3,
 )
 PRESENT = (True, True, False)
 
@@ -64,7 +77,7 @@ def test_it_does_not_matter_how_the_rows_are_cut(seed: int, cut: int) -> None:
 
 
 def no_challengers(questions: LossQuestion) -> Questions:
-    return Questions(alarms=(questions,), promotions=1e9, challengers=0)
+    return Questions(alarms=(questions,), promotion=Rate(rows=1e9), shares=())
 
 
 @pytest.mark.claim
@@ -95,8 +108,8 @@ def test_an_equal_challenger_is_promoted_within_the_budget_only() -> None:
     streams, budget, rows, block = 400, 4_800, 480, 24
     questions = Questions(
         alarms=(LossQuestion(promised=0.9, budget=1e6, block=block),),
-        promotions=budget,
-        challengers=3,
+        promotion=Rate(rows=budget),
+        shares=(1 / 3,) * 3,
     )
     rng = np.random.default_rng(3)
     promoted = 0
@@ -113,13 +126,57 @@ def test_an_equal_challenger_is_promoted_within_the_budget_only() -> None:
 
 
 @pytest.mark.claim
+def test_an_equal_challenger_is_ever_promoted_with_the_stated_chance_at_most() -> None:
+    # Three challengers share a chance of .05 unequally, whole blocks are signed at random, and one
+    # looks for 24,000 rows after every block. Each held against the whole chance, or blocks that
+    # all count as beginnings, as for a rate, break the bound (a rate of as much evidence: .40).
+    worlds, rows, block, level = 1_000, 24_000, 24, 0.05
+    questions = Questions(
+        alarms=(LossQuestion(promised=0.9, budget=1e6, block=block),),
+        promotion=Chance(level=level),
+        shares=(0.5, 0.25, 0.25),
+    )
+    rng = np.random.default_rng(6)
+    n, promoted = rows // block, 0
+    for _ in range(worlds):
+        totals = rng.choice([-1.0, 1.0], (n, 3)) * rng.random((n, 3))
+        states = (gate.untouched(block),) * 3
+        laid, moments = gate.bets(questions.promotion, states, totals, block=block)
+        path = gate.path(states, growth.grown([laid])[0], moments, block=block)
+        promoted += bool((path.wealth.mean(axis=2) >= questions.proofs).any())
+    assert promoted <= binom.ppf(1 - 1e-6, worlds, level)
+
+
+@given(rows=st.integers(0, 5_000), block=st.integers(1, 96), n=st.integers(1, 400))
+def test_all_beginnings_together_never_count_more_than_one(rows: int, block: int, n: int) -> None:
+    rows -= rows % block
+    before = Chance(level=0.05).begins(0, rows // block, block)
+    after = Chance(level=0.05).begins(rows, n, block)
+    assert (np.concatenate((before, after)) > 0).all()
+    assert before.sum() + after.sum() <= 1 + 1e-9
+    whole = Chance(level=0.05).begins(0, rows // block + n, block)
+    assert np.concatenate((before, after)).tolist() == whole.tolist()
+
+
+def test_what_was_spent_of_the_chance_stays_spent_when_evidence_begins_anew() -> None:
+    seq, loss, difference = np.arange(1, 61), np.zeros(60), np.full((60, 3), -0.5)
+    chance = replace(QUESTIONS, promotion=Chance(level=0.05))
+    state, _ = fold_all(chance, untouched(chance, seq=0), seq, loss, difference)
+    assert [g.rows for g in state.gates] == [60, 60, 0]  # the third place was empty
+    assert [g.rows for g in forgotten(chance, state, 1).gates] == [60, 60, 0]
+    begun = anew(chance, state, seq=60)
+    assert [g.rows for g in begun.gates] == [60, 60, 0]
+    assert begun.gates[0].value == 0
+
+
+@pytest.mark.claim
 def test_a_better_challenger_is_found_and_the_others_are_not() -> None:
     # Disagreement .1, gain .05 (statistics.md: 720 labels at block 48 with alpha .05); here the
     # budget is shared by three, so 2,500 rows are generous, and never is a wrong one named first.
     questions = Questions(
         alarms=(LossQuestion(promised=0.9, budget=1e6, block=48),),
-        promotions=10_000,
-        challengers=3,
+        promotion=Rate(rows=10_000),
+        shares=(1 / 3,) * 3,
     )
     rng = np.random.default_rng(4)
     delay = []

@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from continualml import decide
 from continualml.loop import arithmetic
 from tests.test_decide import BLOCK, MODEL, World
@@ -13,10 +15,21 @@ def test_the_thresholds_shown_are_those_that_decide() -> None:
     evidence = world.said[-1].basis
     assert told["alarm"]["threshold"] == evidence["loss"]["threshold"]
     assert told["alarm"]["threshold"] == 4 * 2_000 / BLOCK
-    proof = decide.questions(MODEL, world.state.anchor, BLOCK).proof
-    assert told["gate"]["threshold"] == proof == len(told["gate"]["places"]) * 2_000 / BLOCK
+    proofs = decide.questions(MODEL, world.state.anchor, BLOCK).proofs
+    assert tuple(told["gate"]["thresholds"].values()) == proofs
+    assert told["gate"]["thresholds"]["blend"] == 2_000 / BLOCK / 0.5
+    assert told["gate"]["thresholds"]["short"] == pytest.approx(2_000 / BLOCK * 12)
+    assert sum(told["gate"]["places"].values()) == pytest.approx(1)
     assert told["alarm"]["promised"] == evidence["promised"]
     assert told["differs_from_file"] == []
+
+
+def test_a_chance_is_split_among_the_places_and_said() -> None:
+    sure = replace(MODEL, policy=replace(MODEL.policy, false_promotions=None))
+    told = arithmetic.explained(sure, decide.Known(model=sure, standing=World().state))
+    assert told["gate"]["chance"] == 0.05
+    assert told["gate"]["thresholds"]["blend"] == 40
+    assert any("is ever promoted" in s and "at most 0.05" in s for s in told["guaranteed"])
 
 
 def test_a_file_that_was_edited_is_not_in_force_yet_and_said_to_differ() -> None:

@@ -217,6 +217,30 @@ def test_a_budget_may_be_a_period(tmp_path: Path, said: str, days: float) -> Non
 
 
 @pytest.mark.parametrize(
+    ("said", "chance", "rows", "days"),
+    [
+        ("0.01", 0.01, None, None),
+        ('"1 per 5000 rows"', 0.05, 5_000, None),
+        ("700", 0.05, 700, None),
+        ('"1 per 2 weeks"', 0.05, None, 14.0),
+    ],
+)
+def test_how_sure_a_promotion_must_be_is_a_chance_or_a_rate(
+    tmp_path: Path, said: str, chance: float, rows: int | None, days: float | None
+) -> None:
+    path = tmp_path / "continual.toml"
+    text = '[models.m]\nkind = "regression"\ntarget = "y"\nfeatures = { x = "numeric" }\n'
+    path.write_text(text + f"policy = {{ false_promotions = {said} }}\n", "utf-8")
+    policy = load(path).models["m"].policy
+    assert policy.false_promotion_chance == chance
+    assert (policy.false_promotions, policy.false_promotion_days) == (rows, days)
+    for wrong in ("1.5", "0.0", '"often"'):
+        path.write_text(text + f"policy = {{ false_promotions = {wrong} }}\n", "utf-8")
+        with pytest.raises(ConfigError, match=r"expected a chance such as 0\.05"):
+            load(path)
+
+
+@pytest.mark.parametrize(
     ("said", "rows", "days"), [("48", 48, None), ('"1 day"', None, 1.0), ('"12 hours"', None, 0.5)]
 )
 def test_a_block_is_rows_or_a_period(

@@ -101,7 +101,7 @@ def _toml(name: str, target: str, features: tuple[Feature, ...], classes: tuple[
         'retrain = "standing"                    # or "on_alarm": learn only below the threshold',
         "# threshold = 0.8                       # lowest accuracy; else the champion promises",
         'false_alarms = "1 per 10000 rows"       # expected rows to an alarm without a change',
-        'false_promotions = "1 per 10000 rows"   # and to a promotion of what is not better',
+        "false_promotions = 0.05                 # chance that what is no better is ever promoted",
         "# block = 24                            # rows that hang together; estimated if left out",
         "",
     ]

@@ -18,7 +18,7 @@ from continualml.decide.learn import (
     trained,
 )
 from continualml.decide.policy import changed, declared, policy_hash
-from continualml.decide.promise import evidence_now, promised, questions
+from continualml.decide.promise import evidence_now, promised, questions, shares
 from continualml.decide.provenance import Known, built, with_provenance
 from continualml.decide.standing import (
     ANCHOR,
@@ -85,6 +85,7 @@ __all__ = [
     "promised",
     "questions",
     "rows_until_due",
+    "shares",
     "step",
     "watched",
     "way_back",

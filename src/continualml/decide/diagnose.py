@@ -149,5 +149,5 @@ def recovered(model: Model, state: Standing) -> Standing:
         state,
         incident=None,
         excluded=excluded,
-        evidence=fold.untouched(asked, seq=state.read),
+        evidence=fold.anew(asked, state.evidence, seq=state.read),
     )

@@ -75,14 +75,20 @@ def _carried(old: Model, new: Model, state: Standing, gone: set[str]) -> fold.Ev
     block = new.policy.block or state.block
     before = questions(old, state.anchor, state.block)
     after = questions(new, state.anchor, block)
+    evidence = fold.untouched(after, seq=state.read)
+    gates = dict(zip(places(old), state.evidence.gates, strict=True))
+    sums = dict(zip(places(old), state.evidence.sums, strict=True))
+    none = gate.untouched(block)
+    # What a place has spent of the promise stays spent, whoever stands in it from now on.
+    fresh = [replace(none, rows=gates[p].rows) if p in gates else none for p in places(new)]
     if block != state.block:
-        return fold.untouched(after, seq=state.read)
-    there = dict(
-        zip(places(old), zip(state.evidence.gates, state.evidence.sums, strict=True), strict=True)
-    )
-    none = (gate.untouched(block), 0.0)
-    found = [none if p in gone else there.get(p, none) for p in places(new)]
+        return replace(evidence, gates=tuple(fresh))
+    kept = gates.keys() - gone
+    if type(before.promotion) is type(after.promotion):
+        fresh = [gates[p] if p in kept else g for p, g in zip(places(new), fresh, strict=True)]
     evidence = replace(
-        state.evidence, gates=tuple(g for g, _ in found), sums=tuple(s for _, s in found)
+        state.evidence,
+        gates=tuple(fresh),
+        sums=tuple(sums[p] if p in kept else 0.0 for p in places(new)),
     )
     return evidence if before.alarms == after.alarms else fold.silenced(after, evidence)

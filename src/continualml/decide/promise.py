@@ -1,7 +1,8 @@
 """What was promised of the champion, and the questions that follow from it."""
 
-from continualml.decide.standing import Artifact, Standing, challengers, places
+from continualml.decide.standing import BLEND, Artifact, Standing, challengers, places
 from continualml.evidence import delay, drift, fold
+from continualml.evidence.gate import Chance, Rate
 from continualml.evidence.loss import LossQuestion
 from continualml.evidence.reference import Reference
 from continualml.evidence.usual_delay import DelayReference
@@ -13,6 +14,8 @@ from continualml.scoring.losses import metrics
 FAMILIES = 4
 # By how much the share of overdue labels may rise.
 DELAY_TOLERANCE = 0.03
+# The blend of all is the best bet: of the chance to promote what is no better it has this part.
+_BLEND_SHARE = 0.5
 _NARROWEST = 1e-3
 
 
@@ -41,9 +44,18 @@ def questions(model: Model, anchor: Artifact, block: int) -> fold.Questions:
             )
             for level in promised(model, anchor).values()
         ),
-        promotions=max(policy.false_promotions, block),
-        challengers=len(places(model)),
+        promotion=Chance(level=policy.false_promotion_chance)
+        if policy.false_promotions is None
+        else Rate(rows=max(policy.false_promotions, block)),
+        shares=shares(model),
     )
+
+
+def shares(model: Model) -> tuple[float, ...]:
+    """Say which part of the promise about promotions each place has: the blend a half."""
+    names = places(model)
+    other = (1 - _BLEND_SHARE) / (len(names) - 1)
+    return tuple(_BLEND_SHARE if name == BLEND else other for name in names)
 
 
 def evidence_now(model: Model, state: Standing) -> Json:
@@ -61,8 +73,10 @@ def evidence_now(model: Model, state: Standing) -> Json:
             "metrics": {m: a.value for m, a in zip(levels, evidence.alarms, strict=True)},
         },
         "gate": {
-            name: {"version": a.version, "evidence": g.value, "threshold": asked.proof}
-            for name, a, g in zip(places(model), there, evidence.gates, strict=True)
+            name: {"version": a.version, "evidence": g.value, "threshold": proof}
+            for name, a, g, proof in zip(
+                places(model), there, evidence.gates, asked.proofs, strict=True
+            )
             if a
         },
         "weights": dict(zip(state.weights.names, state.weights.weights, strict=True)),

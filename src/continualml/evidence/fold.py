@@ -19,15 +19,16 @@ class Questions:
     alarms
         The promises to the champion's loss, one for each metric, with one budget and one block
         for all of them; the block is everybody's.
-    promotions
-        Expected rows, at least, until any challenger that is not better is called better.
-    challengers
-        How many places for challengers there are; they share the budget, also while empty.
+    promotion
+        What is promised about challengers that are not better, all places together.
+    shares
+        The part of that promise that each place for a challenger has, also while it is empty;
+        positive numbers that sum to at most 1.
     """
 
     alarms: tuple[loss.LossQuestion, ...]
-    promotions: float
-    challengers: int
+    promotion: gate.Promise
+    shares: tuple[float, ...]
 
     @property
     def block(self) -> int:
@@ -44,13 +45,15 @@ class Questions:
         return self.alarms[0].threshold
 
     @property
-    def proof(self) -> float:
-        """Evidence at which one challenger is proven better.
+    def proofs(self) -> tuple[float, ...]:
+        """Evidence at which the challenger of each place is proven better.
 
-        The sum of all challengers' statistics minus (blocks x challengers) is a supermartingale,
-        so holding each against its own budget times their number keeps the budget for all.
+        A chance is split among the places (union bound). So is a rate: the mean of all places'
+        statistics with their shares as weights keeps it, and reaches the threshold before one
+        place reaches its own.
         """
-        return self.challengers * self.promotions / self.block
+        threshold = self.promotion.threshold(self.block)
+        return tuple(threshold / share for share in self.shares)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +83,7 @@ class Evidence:
 class Crossing:
     """At ``seq`` evidence reached its threshold: the alarm's, or that of ``proven`` challengers.
 
-    ``proven`` are places in the order of their evidence, the strongest first.
+    ``proven`` are places in the order of their evidence beside its threshold, the strongest first.
     """
 
     seq: int
@@ -91,13 +94,21 @@ class Crossing:
 def forgotten(questions: Questions, state: Evidence, place: int) -> Evidence:
     """Begin one challenger's evidence anew: what was bet on another is no proof of this one."""
     gates, sums = list(state.gates), list(state.sums)
-    gates[place], sums[place] = gate.untouched(questions.block), 0.0
+    rows = gates[place].rows  # what has been spent of the promise stays spent
+    gates[place], sums[place] = replace(gate.untouched(questions.block), rows=rows), 0.0
     return replace(state, gates=tuple(gates), sums=tuple(sums))
+
+
+def anew(questions: Questions, state: Evidence, *, seq: int) -> Evidence:
+    """Begin all evidence anew about the same champion; what was spent of the promise stays so."""
+    begun = untouched(questions, seq=seq)
+    gates = zip(begun.gates, state.gates, strict=True)
+    return replace(begun, gates=tuple(replace(new, rows=old.rows) for new, old in gates))
 
 
 def untouched(questions: Questions, *, seq: int) -> Evidence:
     """Evidence before any row; rows at or below ``seq`` will not count."""
-    block, n = questions.block, questions.challengers
+    block, n = questions.block, len(questions.shares)
     return Evidence(
         seq=seq,
         rows=0,
@@ -164,7 +175,8 @@ def step(
     last = np.arange(len(totals)) * block + (block - state.rows - 1)  # each block's last row
     first = np.concatenate(([state.first if state.rows else seq[0]], seq[last[:-1] + 1]))
     here = [i for i, there in enumerate(present) if there]
-    laid, moments = gate.bets(tuple(state.gates[i] for i in here), totals[:, m:][:, here])
+    states = tuple(state.gates[i] for i in here)
+    laid, moments = gate.bets(questions.promotion, states, totals[:, m:][:, here], block=block)
     *told, gained = growth.grown(
         [
             *(
@@ -176,7 +188,7 @@ def step(
     )
     begins = first[: len(totals)]
     alarms = [loss.path(a, t, begins) for a, t in zip(state.alarms, told, strict=True)]
-    path = gate.path(gained, moments)
+    path = gate.path(states, gained, moments, block=block)
     heard = np.arange(1, len(totals) + 1) * block - state.rows > quiet
     crossing, block_at = _first_crossing(questions, seq[last], alarms, path, here=here, heard=heard)
     after = _after(state, alarms, path, here, block_at)
@@ -228,15 +240,15 @@ def _first_crossing(
     heard: NDArray[np.bool_],
 ) -> tuple[Crossing | None, int]:
     """Find the first block after which a threshold is reached, and its place; else the last."""
-    bound, proof = questions.alarm_threshold, questions.proof
+    bound, proof = questions.alarm_threshold, [questions.proofs[i] for i in here]
     # A mean reaches a threshold only where one bet does; the exact mean is taken there alone.
     highest = np.max([a.wealth.max(axis=1) for a in alarms], axis=0)
-    strongest = path.wealth.max(axis=(1, 2), initial=0.0)
-    maybe = (highest >= bound) | ((strongest >= proof) & heard)
+    strong = (path.wealth.max(axis=2) >= proof).any(axis=1)
+    maybe = (highest >= bound) | (strong & heard)
     for t in np.flatnonzero(maybe).tolist():
-        value = {i: path.at(t, k).value for k, i in enumerate(here)}
-        there = (i for i, v in value.items() if v >= proof and heard[t])
-        proven = sorted(there, key=lambda i: -value[i])
+        level = {i: path.at(t, k).value / proof[k] for k, i in enumerate(here)}
+        there = (i for i, reached in level.items() if reached >= 1 and heard[t])
+        proven = sorted(there, key=lambda i: -level[i])
         alarmed = _mean([a.at(t).value for a in alarms]) >= bound
         if alarmed or proven:
             return Crossing(seq=int(ends[t]), alarmed=alarmed, proven=tuple(proven)), t
@@ -276,10 +288,10 @@ def _check(
     wanted = (len(seq), len(questions.alarms))
     if seq.ndim != 1 or watched.shape != wanted:
         raise InputError("watched", expected=f"shape {wanted}", got=watched.shape)
-    if difference.shape != (len(seq), questions.challengers):
+    if difference.shape != (len(seq), len(questions.shares)):
         raise InputError(
             "difference",
-            expected=f"shape {(len(seq), questions.challengers)}",
+            expected=f"shape {(len(seq), len(questions.shares))}",
             got=difference.shape,
         )
     if (falls := np.flatnonzero(np.diff(seq) <= 0)).size:

@@ -12,8 +12,9 @@ Floats = NDArray[np.float64]
 class Bets:
     """Some statistics and what becomes of them in each of n blocks: max(s, floor) + added, times.
 
-    ``start``, ``floor`` and ``added`` are (m,), ``factors`` (n, m) >= 0. A Shiryaev-Roberts
-    statistic adds 1 and has floor 0; a CUSUM as a product adds 0 and has floor 1.
+    ``start`` and ``floor`` are (m,), ``factors`` (n, m) >= 0, ``added`` either. A
+    Shiryaev-Roberts statistic has floor 0 and adds what the block counts as a beginning, mostly 1;
+    a CUSUM as a product adds 0 and has floor 1.
     """
 
     start: Floats
@@ -32,13 +33,13 @@ def grown(bets: list[Bets]) -> list[Floats]:
     """
     start = np.concatenate([b.start for b in bets])
     floor = np.concatenate([b.floor for b in bets])
-    added = np.concatenate([b.added for b in bets])
+    added = np.concatenate([np.broadcast_to(b.added, b.factors.shape) for b in bets], axis=1)
     factors = np.concatenate([b.factors for b in bets], axis=1)
     path = np.empty((len(factors) + 1, len(start)))
     path[0] = start
     with np.errstate(over="ignore"):  # who keeps a statistic cuts it off at a largest value
-        for before, now, factor in zip(path[:-1], path[1:], factors, strict=True):
+        for before, now, new, factor in zip(path[:-1], path[1:], added, factors, strict=True):
             np.maximum(before, floor, out=now)
-            np.add(now, added, out=now)
+            np.add(now, new, out=now)
             np.multiply(now, factor, out=now)
     return np.split(path, np.cumsum([len(b.start) for b in bets])[:-1], axis=1)

@@ -35,14 +35,14 @@ def explained(model: Model, known: decide.Known) -> Json:
         },
         "gate": {
             "budget_rows": policy.false_promotions,
+            "chance": policy.false_promotion_chance if policy.false_promotions is None else None,
             "because": _why_rows(now, "promotion"),
-            "places": list(decide.places(now)),
+            "places": dict(zip(decide.places(now), decide.shares(now), strict=True)),
         },
     }
     if state is not None:
         asked = decide.questions(now, state.anchor, state.block)
-        n = asked.challengers
-        alarms, promotions = max(policy.false_alarms, asked.block), asked.promotions
+        alarms = max(policy.false_alarms, asked.block)
         told["alarm"] |= {
             "promised": decide.promised(now, state.anchor),
             "threshold": asked.alarm_threshold,
@@ -50,8 +50,11 @@ def explained(model: Model, known: decide.Known) -> Json:
             "bets": [list(q.bets()) for q in asked.alarms],
         }
         told["gate"] |= {
-            "threshold": asked.proof,
-            "arithmetic": f"{n} places x {promotions:g} rows / {asked.block} rows a bet",
+            "thresholds": dict(zip(decide.places(now), asked.proofs, strict=True)),
+            "arithmetic": f"1 / ({policy.false_promotion_chance:g} x a place's share)"
+            if policy.false_promotions is None
+            else f"{max(policy.false_promotions, asked.block):g} rows / {asked.block} rows a bet "
+            "/ a place's share",
         }
     told["guaranteed"] = list(_guaranteed(now, block))
     told["not_guaranteed"] = list(_not_guaranteed(now, block))
@@ -69,12 +72,14 @@ def _why_block(model: Model, block: int | None) -> str:
 def _why_rows(model: Model, what: str) -> str:
     policy = model.policy
     days = policy.false_alarm_days if what == "alarm" else policy.false_promotion_days
+    rows = policy.false_alarms if what == "alarm" else policy.false_promotions
     if days is None:
-        return "the policy says so in rows"
+        return "the policy says so in rows" if rows else "the policy says a chance"
     if policy.rows_per_day is None:
         return (
             f"the policy says {days:g} days, but not how many labelled rows a day has, and the log "
-            "does not yet span one: until then these rows hold"
+            f"does not yet span one: until then {'these rows' if rows else 'the chance'} hold"
+            f"{'' if rows else 's'}"
         )
     return f"{days:g} days of {policy.rows_per_day:g} labelled rows"
 
@@ -92,10 +97,16 @@ def _guaranteed(model: Model, block: int | None) -> Iterator[str]:
         "and their delay share this budget, and in each family all metrics and columns do. Columns "
         "and delay count observed rows, the others labelled ones."
     )
+    kept = (
+        f"the chance that any is ever promoted in place of the same champion is at most "
+        f"{policy.false_promotion_chance:g}, however long and often one looks"
+        if policy.false_promotions is None
+        else "the expected number of rows from each start to any promotion is at least "
+        f"{policy.false_promotions}"
+    )
     yield (
         f"Gate: while no challenger is better (its clipped loss difference over {rows}, given all "
-        "before them, is at most 0 on average), the expected number of rows from each start to "
-        f"any promotion is at least {policy.false_promotions}, for all "
+        f"before them, is at most 0 on average), {kept}, for all "
         f"{len(decide.places(model))} places together."
     )
 
