@@ -10,6 +10,7 @@ from continualml.errors import InputError
 from continualml.evidence.reference import codes, labelled, of_columns
 from continualml.model import Feature, Model, Policy, Strategy
 from continualml.records import (
+    Accepted,
     Decision,
     Declared,
     Described,
@@ -510,6 +511,54 @@ def test_labels_that_look_flipped_are_a_fault_and_nothing_is_learnt_from_them() 
     assert alarm.basis["diagnosis"] == "label fault"
     assert world.state.incident is not None
     assert world.state.orders == ()
+
+
+def flipped_for_good(rows: int) -> World:
+    policy = replace(MODEL.policy, threshold=0.75, threshold_metric="accuracy")
+    world = World(replace(MODEL, policy=policy))
+    world.level = {1: 0.01, 2: 0.01}
+    world.take(trained("short", 2, 100))
+    world.go(400)
+    world.level = {1: 0.95, 2: 0.95}
+    world.go(rows)
+    return world
+
+
+def test_a_fault_that_goes_on_is_said_at_doubling_intervals() -> None:
+    world = flipped_for_good(6_000)
+    faults = [d for d in world.said if d.kind == "alarm"]
+    assert {d.basis["diagnosis"] for d in faults} == {"label fault"}
+    assert world.state.incident is not None
+    assert world.state.incident.rows > world.state.rows - 10 * BLOCK  # its signs are still seen
+    apart = np.diff([d.seq - faults[0].seq for d in faults])
+    assert (apart >= 10 * BLOCK).all()
+    assert (np.diff(apart) >= 0).all()
+    assert 4 <= len(faults) <= 6  # 0, 200, 400, 800, 1,600, 3,200 rows after the first, at least
+
+
+def test_what_a_person_accepts_is_learnt_from_and_no_longer_a_fault() -> None:
+    world = flipped_for_good(1_000)
+    assert world.state.incident is not None
+    began = world.state.incident.began
+    (said,) = world.take(Accepted(said="the question was turned round", by="ada@desk"))
+    assert (said.kind, said.basis["by_hand"]) == ("recover", "ada@desk")
+    assert "the question was turned round" in said.because
+    state = world.state
+    assert state.incident is None
+    assert state.excluded == ()
+    since = {o.strategy: o.since for o in state.orders if o.since is not None}
+    assert since == {"since-alarm": began, "reference": began}
+
+    n = len(world.said)
+    world.describe()
+    world.take(trained("since-alarm", 3, world.row))
+    world.level[3] = 0.05
+    world.go(1_000)
+    later = world.said[n:]
+    assert "label fault" not in {d.basis.get("diagnosis") for d in later}
+    assert world.state.champion.version == 3
+    with pytest.raises(InputError, match="accept: expected a model with an open incident"):
+        world.take(Accepted(said="again", by="ada@desk"))
 
 
 def test_a_champion_that_went_bad_alone_is_no_label_fault() -> None:

@@ -289,6 +289,17 @@ class Commanded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """Outcome: a person says that what was taken for a fault is how things are from now on.
+
+    ``by`` is who, ``said`` the reason.
+    """
+
+    said: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unfit:
     """Outcome: a serving process cannot let a version answer, and lets an earlier one answer.
 
@@ -313,6 +324,7 @@ Outcome = (
     | Declared
     | Built
     | Commanded
+    | Accepted
     | Unfit
 )
 

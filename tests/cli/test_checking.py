@@ -81,3 +81,6 @@ def test_a_person_promotes_and_rolls_back_with_a_reason(turned: Home) -> None:
     assert "demo: version 2 answers in place of 1; decision" in done.stdout, done.stderr
     back = continual("rollback", "--because", "or not", *there, cwd=turned.directory)
     assert "demo: version 1 answers in place of 2; decision" in back.stdout, back.stderr
+    accepted = continual("accept", "--because", "new", *there, cwd=turned.directory)
+    assert accepted.returncode == cli.CONFIGURATION
+    assert "accept: expected a model with an open incident" in accepted.stderr

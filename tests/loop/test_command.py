@@ -5,7 +5,7 @@ from sqlalchemy import delete, select
 from continualml import decide
 from continualml.errors import InputError
 from continualml.loop import carry_out
-from continualml.loop.command import command
+from continualml.loop.command import accept, command
 from continualml.loop.replay import replay
 from continualml.records import LedgerEntry
 from continualml.store import ledger, pointers
@@ -63,6 +63,26 @@ def test_a_lost_snapshot_is_folded_anew_over_a_command(turned: Home) -> None:
     with write(turned.engine) as conn:
         conn.execute(delete(snapshots))
     assert msgspec.json.encode(known(turned)) == msgspec.json.encode(before)
+
+
+def test_an_incident_that_a_person_accepts_is_written_down_and_replayed(turned: Home) -> None:
+    with pytest.raises(InputError, match="accept: expected a model with an open incident"):
+        accept(turned.engine, "demo", said="new sensor", by="ada@desk")
+    turned.send(400, seed=2, drift=3.0)  # as good as flipped labels
+    turned.loop.turn("demo")
+    assert known(turned).standing.incident is not None  # type: ignore[union-attr]
+    before = counts(turned)
+    with pytest.raises(InputError, match="because: expected a reason"):
+        accept(turned.engine, "demo", said=" ", by="ada@desk")
+    assert counts(turned) == before
+    entry = accept(turned.engine, "demo", said="new sensor", by="ada@desk")
+    assert entry.decision.kind == "recover"
+    assert known(turned).standing.incident is None  # type: ignore[union-attr]
+    turned.send(100, seed=3, drift=3.0)
+    turned.loop.turn("demo")
+    assert known(turned).standing.incident is None  # type: ignore[union-attr]
+    with read(turned.engine) as conn:
+        assert replay(conn, "demo").differences == ()
 
 
 def test_a_blend_answers_with_the_weights_that_it_has(turned: Home) -> None:

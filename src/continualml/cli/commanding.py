@@ -1,4 +1,4 @@
-"""Verbs with which a person decides: promote a version, roll back."""
+"""Verbs with which a person decides: promote, roll back, accept what looks like a fault."""
 
 import os
 import socket
@@ -33,22 +33,40 @@ def rollback(
     _command(project, model_named(project, model), None, because)
 
 
+def accept(
+    because: Because, config: Config = None, data: Data = None, model: ModelName = None
+) -> None:
+    """Say that the incident that is open is no fault: learn from its rows from now on."""
+    from continualml.loop import command  # noqa: PLC0415  only for these verbs
+    from continualml.store.engine import open_store  # noqa: PLC0415  only for these verbs
+
+    project = configuration.load(config, data=data)
+    name, store = model_named(project, model), open_store(project.settings.database_url)
+    entry = command.accept(store, name, said=because, by=_by())
+    incident = entry.decision.basis["incident"]["name"]
+    typer.echo(f"{name}: the {incident} is how things are; decision {entry.n} says so")
+
+
 def _command(project: Project, name: str, version: int | None, because: str) -> None:
     from continualml.loop.command import command  # noqa: PLC0415  only for these verbs
     from continualml.store.engine import open_store  # noqa: PLC0415  only for these verbs
 
     said = project.settings
-    user = os.environ.get("USER") or f"uid {os.getuid()}"
     entry = command(
         open_store(said.database_url),
         said.artifacts,
         name,
         version=version,
         said=because,
-        by=f"{user}@{socket.gethostname()}",
+        by=_by(),
     )
     before = entry.decision.basis["from"]
     typer.echo(
         f"{name}: version {entry.decision.version} answers in place of {before}; "
         f"decision {entry.n} says so"
     )
+
+
+def _by() -> str:
+    user = os.environ.get("USER") or f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 
 from continualml.decide.arrive import FIRST_ROWS, arrived, delays_described
-from continualml.decide.command import command_of, commanded, way_back
+from continualml.decide.command import accepted, command_of, commanded, way_back
 from continualml.decide.judge import scored, weights_path
 from continualml.decide.learn import (
     about,
@@ -43,6 +43,7 @@ from continualml.decide.watch import watched as watched_columns
 from continualml.evidence import fold
 from continualml.model import Model
 from continualml.records import (
+    Accepted,
     Arrived,
     Built,
     Commanded,
@@ -150,7 +151,7 @@ def step(model: Model, state: Standing, seq: int, outcome: Outcome) -> Step:
             after, decisions = failed(model, state, outcome)
         case Described() | Watched() | DelaysDescribed() | Arrived():
             after, decisions = _looked_at(model, state, outcome)
-        case Commanded() | Unfit():
+        case Commanded() | Accepted() | Unfit():
             after, decisions = _without_proof(model, state, outcome)
         case Declared():
             after, decisions = _declared(model, state, outcome)
@@ -175,11 +176,15 @@ def _looked_at(
 
 
 def _without_proof(
-    model: Model, state: Standing, outcome: Commanded | Unfit
+    model: Model, state: Standing, outcome: Commanded | Accepted | Unfit
 ) -> tuple[Standing, list[Decision]]:
-    if isinstance(outcome, Commanded):
-        return commanded(model, state, outcome)
-    return unfit(model, state, outcome)
+    match outcome:
+        case Commanded():
+            return commanded(model, state, outcome)
+        case Accepted():
+            return accepted(model, state, outcome)
+        case Unfit():
+            return unfit(model, state, outcome)
 
 
 def _declared(model: Model, state: Standing, outcome: Declared) -> tuple[Standing, list[Decision]]:

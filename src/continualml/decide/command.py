@@ -2,13 +2,24 @@
 
 from dataclasses import replace
 
+import msgspec
+
 from continualml.decide.judge import frozen, installed
-from continualml.decide.learn import about, order_due
-from continualml.decide.promise import evidence_now
-from continualml.decide.standing import BLEND, Artifact, Expected, Standing
+from continualml.decide.learn import about, order_due, reference_order
+from continualml.decide.promise import evidence_now, questions
+from continualml.decide.standing import (
+    BLEND,
+    REFERENCE,
+    SINCE_ALARM,
+    Artifact,
+    Expected,
+    Order,
+    Standing,
+)
 from continualml.errors import InputError
+from continualml.evidence import fold
 from continualml.model import Model
-from continualml.records import Commanded, Decision, Json
+from continualml.records import Accepted, Commanded, Decision, Json
 
 
 def way_back(state: Standing) -> Artifact:
@@ -55,6 +66,47 @@ def commanded(model: Model, state: Standing, outcome: Commanded) -> tuple[Standi
     if winner.version == before:  # it answers on, and follows its strategy no longer
         after = replace(after, previous=state.previous)
     said = about(model, after, outcome.kind, because=because, basis=basis, version=winner.version)
+    return order_due(model, after), [said]
+
+
+def accepted(model: Model, state: Standing, outcome: Accepted) -> tuple[Standing, list[Decision]]:
+    """Take the open incident for how things are: learn from its rows as after a concept change.
+
+    What columns and labels look like since then is the new reference, a challenger is trained on
+    the rows since then, and none of them is left out of a fit.
+
+    Raises
+    ------
+    InputError
+        If no incident is open.
+    """
+    incident = state.incident
+    if incident is None:
+        raise InputError("accept", expected="a model with an open incident", got=None)
+    fits = Order(
+        strategy=SINCE_ALARM, through=state.read, since=incident.began, without=state.excluded
+    )
+    reference = reference_order(state, since=incident.began)
+    others = (o for o in state.orders if o.strategy not in {SINCE_ALARM, REFERENCE})
+    asked = questions(model, state.anchor, state.block)
+    after = replace(
+        state,
+        incident=None,
+        accepted=state.read,
+        evidence=fold.anew(asked, state.evidence, seq=state.read),
+        orders=(*others, fits, reference),
+    )
+    because = (
+        f"by hand: what was taken for a {incident.name} since number {incident.began} is how "
+        f"things are, and learnt from: {outcome.said}"
+    )
+    basis: Json = {
+        "incident": msgspec.to_builtins(incident),
+        "by_hand": outcome.by,
+        "said": outcome.said,
+    }
+    version = state.champion.version
+    said = about(model, after, "recover", because=because, basis=basis, version=version)
     return order_due(model, after), [said]
 
 

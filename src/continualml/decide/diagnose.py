@@ -19,7 +19,8 @@ COVARIATE_SHIFT, PRIOR_SHIFT, CONCEPT_CHANGE = "covariate shift", "prior shift",
 LABELS_LATE, LABELS_SILENT = "labels late", "labels silent"
 _BROKEN = {"missing", "constant", "unit", "unseen"}
 _ANSWERS = {"prediction", "confidence"}
-_SILENT_BLOCKS = 10
+# Evidence that began anew needs some dozens of rows to speak again, however short a block is.
+_SILENT_BLOCKS, _SILENT_ROWS = 10, 200
 # The share of right answers is one of few rows: so much above the promise is taken for it.
 _FLIPPED = 0.1
 _MOST_EXCLUDED = 8
@@ -110,7 +111,9 @@ def of_loss(model: Model, state: Standing, *, metric: str, level: float, began: 
         because = f"{said}; taken for the {state.incident.name} that is open"
         return Diagnosis(name=state.incident.name, because=because, began=began, incident=True)
     right = promised(replace(model, policy=replace(model.policy, threshold=None)), state.anchor)
-    two = len(model.classes) == 2  # noqa: PLR2004  two classes have one opposite
+    # Labels that a person has accepted contradict whoever learnt from earlier ones.
+    learnt = state.champion.through >= state.accepted
+    two = len(model.classes) == 2 and learnt  # noqa: PLR2004  two classes have one opposite
     opposite = 1 - state.error <= min(right["error_rate"] + _FLIPPED, 0.5)
     flipped = two and opposite and state.contradicted > 0.5  # noqa: PLR2004  most of them
     if flipped:
@@ -123,25 +126,43 @@ def of_loss(model: Model, state: Standing, *, metric: str, level: float, began: 
     return Diagnosis(name=CONCEPT_CHANGE, because=because, began=began, incident=False)
 
 
+def quiet(state: Standing, diagnosis: Diagnosis) -> bool:
+    """Whether it is a further sign of an open incident, too soon after the last one to be said."""
+    there = state.incident
+    if there is None or not diagnosis.incident:
+        return False
+    return state.rows - there.opened < there.quiet.get(diagnosis.name, 0)
+
+
 def opened(state: Standing, diagnosis: Diagnosis, at: int) -> Standing:
-    """Open an incident, or note that it goes on; what was ordered is dropped."""
+    """Open an incident, or note that it goes on; what was ordered is dropped.
+
+    Its next sign is said when it would have closed without one, and then each time when it has
+    lasted twice as long.
+    """
     if not diagnosis.incident:
         return state
     before = state.incident
+    told = dict(before.quiet) if before else {}
+    if not quiet(state, diagnosis):
+        lasted = state.rows - before.opened if before else 0
+        told[diagnosis.name] = max(2 * lasted, _silence(state))
     incident = Incident(
         name=before.name if before else diagnosis.name,
         began=min(before.began, diagnosis.began) if before else diagnosis.began,
         last=max(before.last, at) if before else at,
         rows=state.rows,
+        opened=before.opened if before else state.rows,
+        quiet=told,
     )
     kept = tuple(o for o in state.orders if o.strategy == REFERENCE)
     return replace(state, incident=incident, orders=kept)
 
 
 def recovered(model: Model, state: Standing) -> Standing:
-    """Close an incident after ten blocks of labelled rows without a further sign of it."""
+    """Close an incident after ten blocks, at least 200 labelled rows, without a further sign."""
     incident = state.incident
-    if incident is None or state.rows - incident.rows < _SILENT_BLOCKS * state.block:
+    if incident is None or state.rows - incident.rows < _silence(state):
         return state
     excluded = (*state.excluded, (incident.began, incident.last))[-_MOST_EXCLUDED:]
     asked = questions(model, state.anchor, state.block)
@@ -151,3 +172,7 @@ def recovered(model: Model, state: Standing) -> Standing:
         excluded=excluded,
         evidence=fold.anew(asked, state.evidence, seq=state.read),
     )
+
+
+def _silence(state: Standing) -> int:
+    return max(_SILENT_BLOCKS * state.block, _SILENT_ROWS)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from continualml.decide.diagnose import of_loss, opened
+from continualml.decide.diagnose import of_loss, opened, quiet
 from continualml.decide.learn import about, order_due, reference_order
 from continualml.decide.promise import evidence_now, promised, questions
 from continualml.decide.standing import (
@@ -107,6 +107,8 @@ def scored(model: Model, state: Standing, outcome: Scored) -> tuple[Standing, li
         state = _proven(model, state, crossing.proven[0], decisions)
     if not decisions:
         because = f"no evidence reached its threshold by number {state.read}"
+        if state.incident and crossing:
+            because = f"a further sign of the {state.incident.name} that is open, said before"
         basis = evidence_now(model, state)
         version = state.champion.version
         decisions.append(about(model, state, "keep", because=because, basis=basis, version=version))
@@ -215,7 +217,9 @@ def _alarmed(model: Model, state: Standing, decisions: list[Decision]) -> Standi
         "metric": metric,
     }
     because, version = diagnosis.because, state.champion.version
-    decisions.append(about(model, state, "alarm", because=because, basis=basis, version=version))
+    if not quiet(state, diagnosis):
+        said = about(model, state, "alarm", because=because, basis=basis, version=version)
+        decisions.append(said)
     asked = questions(model, state.anchor, state.block)
     state = replace(state, evidence=fold.silenced(asked, state.evidence))
     if diagnosis.incident:

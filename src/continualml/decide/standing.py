@@ -77,13 +77,17 @@ class Artifact:
 class Incident:
     """Rows that are not what they say, from ``began`` on; ``last`` is its last sign so far.
 
-    ``rows`` are the labelled rows taken in when it was last seen.
+    ``rows`` are the labelled rows taken in when it was last seen, ``opened`` those when it was
+    first seen; a further sign is said when so many rows have passed since then as ``quiet`` has
+    under its name.
     """
 
     name: str
     began: int
     last: int
     rows: int
+    opened: int
+    quiet: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +160,8 @@ class Standing:
         lately.
     incident, excluded
         The fault that is open, and the numbers between which rows were faulty before.
+    accepted
+        Number of the row up to which a person has accepted what looked like a fault; 0 without.
     policy
         Hash of the schema and policy in force.
     """
@@ -184,6 +190,7 @@ class Standing:
     contradicted: float = 0.0
     incident: Incident | None = None
     excluded: tuple[tuple[int, int], ...] = ()
+    accepted: int = 0
     policy: str = ""
 
 

@@ -5,7 +5,14 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
-from continualml.decide.diagnose import Diagnosis, of_columns, of_labels, opened, recovered
+from continualml.decide.diagnose import (
+    Diagnosis,
+    of_columns,
+    of_labels,
+    opened,
+    quiet,
+    recovered,
+)
 from continualml.decide.learn import about, reference_order
 from continualml.decide.promise import evidence_now, question
 from continualml.decide.standing import REFERENCE, Drift, Standing
@@ -52,8 +59,10 @@ def watched(model: Model, state: Standing, outcome: Watched) -> tuple[Standing, 
     decisions: list[Decision] = []
     for alarm in alarms:
         diagnosis = of_columns(alarm)
+        unsaid = quiet(state, diagnosis)
         state = _answered(state, diagnosis, alarm)
-        decisions.append(_alarm(model, state, alarm, diagnosis, family="data"))
+        if not unsaid:
+            decisions.append(_alarm(model, state, alarm, diagnosis, family="data"))
     return state, decisions
 
 
@@ -72,8 +81,10 @@ def label_alarms(model: Model, state: Standing, outcome: Scored) -> tuple[Standi
     decisions: list[Decision] = []
     for alarm in alarms:
         diagnosis = of_labels(alarm)
+        unsaid = quiet(state, diagnosis)
         state = _answered(state, diagnosis, alarm)
-        decisions.append(_alarm(model, state, alarm, diagnosis, family="labels"))
+        if not unsaid:
+            decisions.append(_alarm(model, state, alarm, diagnosis, family="labels"))
     return state, decisions
 
 

@@ -1,5 +1,6 @@
-"""A person's own promotion or way back: checked, then one transaction, then written down."""
+"""What a person commands (who answers, what is no fault): checked, one transaction, written."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from continualml import decide
 from continualml.errors import InputError
 from continualml.loop import carry_out
 from continualml.model import Model
-from continualml.records import LedgerEntry, Merged
+from continualml.records import Accepted, LedgerEntry, Merged, Outcome
 from continualml.scoring.session import Session
 from continualml.store import artifacts, log, pointers
 from continualml.store.engine import write
@@ -35,6 +36,35 @@ def command(
         If there is no such version, it cannot be loaded, it answers already, or no reason is
         given; nothing has changed then.
     """
+
+    def wanted(conn: Connection, model: Model, state: decide.Standing) -> Outcome:
+        back = version is None
+        one = decide.way_back(state) if version is None else _found(conn, name, state, version)
+        if one.version == state.champion.version and state.follows is None:
+            raise InputError("version", expected="one that does not answer", got=one.version)
+        _check(conn, directory, model, one.version)
+        return decide.command_of(one, back=back, said=said.strip(), by=by)
+
+    return _taken_in(engine, name, said, wanted)
+
+
+def accept(engine: Engine, name: str, *, said: str, by: str) -> LedgerEntry:
+    """Say that what is open as a fault is how things are: it is learnt from, from now on.
+
+    Raises
+    ------
+    InputError
+        If no incident is open, or no reason is given; nothing has changed then.
+    """
+    return _taken_in(engine, name, said, lambda *_: Accepted(said=said.strip(), by=by))
+
+
+def _taken_in(
+    engine: Engine,
+    name: str,
+    said: str,
+    wanted: Callable[[Connection, Model, decide.Standing], Outcome],
+) -> LedgerEntry:
     if not said.strip():
         raise InputError("because", expected="a reason, for those who ask later", got=said)
     now = datetime.now(UTC)
@@ -45,20 +75,9 @@ def command(
         known = carry_out.known(conn, name)
         if known.model is None or known.standing is None:
             raise InputError(f"models.{name}", expected="a model with a champion", got=None)
-        state = known.standing
-        wanted = decide.way_back(state) if version is None else _found(conn, name, state, version)
-        if wanted.version == state.champion.version and state.follows is None:
-            raise InputError("version", expected="one that does not answer", got=wanted.version)
-        _check(conn, directory, known.model, wanted.version)
-        outcome = decide.command_of(wanted, back=version is None, said=said.strip(), by=by)
-        _, entries = carry_out.take_in(
-            conn,
-            known,
-            name,
-            outcome,
-            at=now.timestamp(),
-            recorded_at=recorded_at,
-        )
+        outcome = wanted(conn, known.model, known.standing)
+        at = now.timestamp()
+        _, entries = carry_out.take_in(conn, known, name, outcome, at=at, recorded_at=recorded_at)
     return entries[-1]
 
 

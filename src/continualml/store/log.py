@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, func, insert, select
 from continualml.errors import InputError
 from continualml.model import Model
 from continualml.records import (
+    Accepted,
     Arrived,
     Built,
     Commanded,
@@ -41,6 +42,7 @@ _KINDS: dict[str, type[Outcome]] = {
     "arrived": Arrived,
     "built": Built,
     "commanded": Commanded,
+    "accepted": Accepted,
     "unfit": Unfit,
 }
 # What other processes than the loop append.
