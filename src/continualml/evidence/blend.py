@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from operator import mul
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,21 +100,23 @@ def step(state: Weights, loss: NDArray[np.float64]) -> WeightsPath:
         raise InputError("loss", expected=f"rows by {j} members", got=loss.shape)
     if outside := loss[~((loss >= 0) & (loss <= 1))].tolist():
         raise InputError("loss", expected="a loss in [0, 1]", got=outside[0])
-    exp, rates = math.exp, [(1 - share, share / j) for share in SHARES]
+    rates = [((1 - share) * (1 - _RATE_SHARE), share / j * (1 - _RATE_SHARE)) for share in SHARES]
     back = _RATE_SHARE / (j * len(SHARES))
-    path = [state.parts]
-    for row in loss.tolist():
-        factors = [exp(-ETA * x) for x in row]
-        grown, total = [], 0.0
-        for part, (stay, move) in zip(path[-1], rates, strict=True):
-            earned = [w * f for w, f in zip(part, factors, strict=True)]
-            whole = sum(earned)
-            total += whole
-            moved = move * whole
-            grown.append([w * stay + moved for w in earned])
-        scale = (1 - _RATE_SHARE) / total
-        path.append(tuple([tuple([w * scale + back for w in part]) for part in grown]))
-    parts = np.array(path)
+    factors = list(map(math.exp, (-ETA * loss).ravel().tolist()))
+    now = [list(part) for part in state.parts]
+    path = [w for part in now for w in part]
+    for at in range(0, len(factors), j):
+        factor = factors[at : at + j]
+        earned = [list(map(mul, part, factor)) for part in now]
+        wholes = [sum(part) for part in earned]
+        scale = 1 / sum(wholes)
+        now = []
+        for part, whole, (stay, move) in zip(earned, wholes, rates, strict=True):
+            kept, moved = stay * scale, move * whole * scale + back
+            after = [w * kept + moved for w in part]
+            now.append(after)
+            path += after
+    parts = np.array(path).reshape(-1, len(SHARES), j)
     weights = parts[:, 0].copy()
     for k in range(1, len(SHARES)):
         weights += parts[:, k]

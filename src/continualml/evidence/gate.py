@@ -151,11 +151,10 @@ def bets(
     """
     n, j = totals.shape
     moments = np.empty((n + 1, 2, j))
-    moments[0] = [[s.squares for s in states], [s.blocks for s in states]]
-    added = np.stack((totals * totals, np.ones_like(totals)), axis=1)
-    for before, now, new in zip(moments[:-1], moments[1:], added, strict=True):
-        np.multiply(before, _FORGETTING, out=now)
-        np.add(now, new, out=now)
+    weights = {b: _forgetting(b, [1.0] * n) for b in {s.blocks for s in states}}
+    for k, state in enumerate(states):
+        moments[:, 0, k] = _forgetting(state.squares, (totals[:, k] * totals[:, k]).tolist())
+        moments[:, 1, k] = weights[state.blocks]
     scale = 2 * np.sqrt(moments[:-1, 0] / moments[:-1, 1])
     x = np.divide(totals, scale, out=np.zeros_like(totals), where=scale > 0).clip(-1, 1)
     m = j * len(BETS)
@@ -168,6 +167,16 @@ def bets(
         factors=(1 + x[:, :, None] * np.array(BETS)).reshape(n, m),
     )
     return laid, moments
+
+
+def _forgetting(start: float, added: list[float]) -> list[float]:
+    """Give the forgetting sum before the first block and after each."""
+    # Plain numbers: an array's operation on so few of them costs more.
+    sums = [start]
+    for new in added:
+        start = _FORGETTING * start + new
+        sums.append(start)
+    return sums
 
 
 def path(
