@@ -57,7 +57,10 @@ TINY = {
     "-m benchmarks.pictures": "--worlds 20 --output .",
     "benchmarks/replay.py": "20000",
     "-m benchmarks.decisions": "--quick --output .",
+    "-m benchmarks.run_length": "--worlds 2 --budget 200",
 }
+# What is refused while nothing is the matter, and what is said then.
+REFUSED = {"continual accept --because TEXT": "expected a model with an open incident"}
 # What a reader puts in the place of the words in capitals.
 INSTEAD = {"NAME": "reader", "VERSION": "2", "TEXT": "'it was asked for'"}
 # Verbs that change nothing: they follow the others, two at a time.
@@ -185,7 +188,18 @@ class Reader:
 
     def types(self, command: str) -> str:
         """Run a command to its end; return what it wrote."""
-        run = subprocess.run(
+        run = self._run(command)
+        assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
+        return run.stdout
+
+    def is_refused(self, command: str, because: str) -> None:
+        """Run a command that is not for now; it says why."""
+        run = self._run(command)
+        assert run.returncode == cli.CONFIGURATION, f"{command}\n{run.stdout}\n{run.stderr}"
+        assert because in run.stderr
+
+    def _run(self, command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             ["bash", "-euc", self._here(command)],  # noqa: S607  the reader's shell
             cwd=self.folder,
             env=self._environment(),
@@ -194,8 +208,6 @@ class Reader:
             timeout=120,
             check=False,
         )
-        assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
-        return run.stdout
 
     @contextmanager
     def leaves_running(self, command: str, works: Callable[[], bool]) -> Iterator[None]:
@@ -302,6 +314,8 @@ def _follow(reader: Reader, command: str, *, served_by: str) -> None:
             before = reader.last_seq()
             with reader.leaves_running(command, lambda: reader.last_seq() > before + 80):
                 pass
+    elif command in REFUSED:
+        reader.is_refused(command, REFUSED[command])
     elif verb in STAYS:
         with reader.leaves_running(command, reader.answers):
             pass
