@@ -24,6 +24,7 @@ import pytest
 import typer
 
 from continualml import cli
+from tests import discord
 
 ROOT = Path(__file__).parents[1]
 STREAM = ROOT / "examples/electricity/electricity.csv.gz"
@@ -181,6 +182,7 @@ class Reader:
 
     folder: Path
     ports: dict[str, int]
+    webhook: str
 
     @property
     def url(self) -> str:
@@ -263,15 +265,18 @@ class Reader:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PREFECT_API_URL": f"{nowhere}/api",
             "MLFLOW_TRACKING_URI": nowhere,
+            "DISCORD_WEBHOOK_URL": self.webhook,
             **{name: str(port) for name, port in self.ports.items()},
         }
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Reader:
+def reader(tmp_path: Path) -> Iterator[Reader]:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     names = ("CONTINUAL_PORT", "CONTINUAL_PREFECT_PORT", "CONTINUAL_MLFLOW_PORT")
-    return Reader(folder=tmp_path, ports={name: free_port() for name in names})
+    ports = {name: free_port() for name in names}
+    with discord.serve() as server:
+        yield Reader(folder=tmp_path, ports=ports, webhook=server.url)
 
 
 @pytest.mark.journey

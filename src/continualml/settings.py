@@ -30,7 +30,7 @@ _KEY_REMEDY = (
     f"API_KEY: expected at least {_SHORTEST_KEY} random characters and no well-known word; "
     "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
 )
-_SECRETS = ("API_KEY", "DISCORD_WEBHOOK_URL")
+_SECRETS = ("API_KEY", "DISCORD_WEBHOOK_URL", "NOTIFY_URL", "KUMA_PASSWORD")
 _NEAR = 0.85
 _INIT = "run `continual init --from data.csv --target y`"
 _WELL_KNOWN = ("changeme", "password", "secret", "admin", "letmein", "example", "default", "test")
@@ -163,10 +163,18 @@ class ModelTable(_Strict):
     policy: PolicyTable = PolicyTable()
 
 
+class NotifyTable(_Strict):
+    """What people are told without asking; each key is the setting ``notify_<key>``."""
+
+    ok: Literal["daily", "every_check"] | None = None
+    digest_at: str | None = None
+
+
 class ConfigFile(_Strict):
     """The whole file."""
 
     default: str | None = None
+    notify: NotifyTable = NotifyTable()
     settings: dict[str, str | int | float | bool] = {}
     models: dict[str, ModelTable] = {}
 
@@ -210,8 +218,27 @@ class Settings(BaseSettings):
     discord_webhook_url: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("CONTINUAL_DISCORD_WEBHOOK_URL", "DISCORD_WEBHOOK_URL"),
-        description="kept for notifications",
+        description="Discord webhook that people are told through",
     )
+    notify_url: SecretStr | None = Field(
+        None, description="another channel, as Apprise writes it: Slack, a webhook of your own"
+    )
+    notify_ok: Literal["daily", "every_check"] = Field(
+        "daily", description="OK: a digest a day and one message edited in place, or each check"
+    )
+    notify_digest_at: str = Field(
+        "08:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="when the digest is sent, UTC"
+    )
+    dashboard_url: str | None = Field(None, description="the dashboard, as people reach it")
+    runbook_url: str | None = Field(
+        None, description="where docs/runbook.md is published, for links in messages"
+    )
+    api_url: str | None = Field(
+        None, description="the API, as other processes reach it; from host and port if empty"
+    )
+    kuma_url: str | None = Field(None, description="an Uptime Kuma that watches from outside")
+    kuma_username: str = Field("continual", description="its user, made on the first sync")
+    kuma_password: SecretStr | None = Field(None, description="that user's password")
     mlflow_tracking_uri: str | None = Field(
         None,
         validation_alias=AliasChoices("CONTINUAL_MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_URI"),
@@ -247,6 +274,11 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("CONTINUAL_RETRY_DELAY_SECONDS", "RETRY_DELAY_SECONDS"),
         description="seconds before it is tried again",
     )
+
+    @property
+    def api(self) -> str:
+        """Address of the API for other processes."""
+        return (self.api_url or f"http://{self.host}:{self.port}").rstrip("/")
 
     @property
     def artifacts(self) -> Path:
@@ -304,7 +336,8 @@ def load(config: Path | None = None, *, declared: bool = False, **flags: Any) ->
     if (named or declared) and not path.exists():
         raise ConfigError(str(path), [f"no {path} here; {_INIT}"])
     file = _read(path)
-    settings = _settings(path, file.settings, flags)
+    notify = {f"notify_{k}": v for k, v in file.notify.model_dump(exclude_none=True).items()}
+    settings = _settings(path, {**file.settings, **notify}, flags)
     models = {name: _model(name, table, settings) for name, table in file.models.items()}
     default = file.default or next(iter(models), demo.DEMO.name)
     models.setdefault(demo.DEMO.name, demo.DEMO)
@@ -335,7 +368,7 @@ def environment(settings: Settings) -> dict[str, str]:
 def shown(settings: Settings) -> dict[str, Any]:
     """Write settings for people: secrets and the passwords inside URLs are hidden."""
     told = settings.model_dump(mode="json")
-    for name in ("database_url", "mlflow_tracking_uri", "prefect_api_url"):
+    for name in ("database_url", "mlflow_tracking_uri", "prefect_api_url", "kuma_url"):
         if told[name]:
             told[name] = _without_password(told[name])
     return told
@@ -379,6 +412,8 @@ def _names(where: list[str]) -> list[str]:
     depth = len(where)
     if depth and where[0] == "settings":
         return list(Settings.model_fields)
+    if depth and where[0] == "notify":
+        return list(NotifyTable.model_fields)
     if depth >= 2:  # noqa: PLR2004  models.<name>
         table = ModelTable
         if "strategies" in where:

@@ -14,6 +14,7 @@ from continualml import demo
 from continualml.app import courier
 from continualml.app.api.champion import Champions
 from continualml.app.api.health import Health
+from continualml.app.to_mlflow import ToMlflow
 from continualml.integrations.mlflow import Mirror
 from continualml.records import Json
 from continualml.settings import Project, Settings
@@ -74,7 +75,8 @@ def make_due(engine: Engine) -> None:
 
 def deliver(project: Project, engine: Engine, mirror: Mirror) -> list[str]:
     make_due(engine)
-    courier.deliver(project, engine, mirror, GOING)
+    route = ToMlflow(project=project, engine=engine, mirror=mirror)
+    courier.deliver(engine, route, GOING)
     return states(engine)
 
 
@@ -97,7 +99,7 @@ def test_an_older_alias_that_waits_for_its_retry_never_ends_on_top(
         outbox.retry(conn, 3, "MLflow was down", 60.0)
     alias(engine, "ordered", 2)
 
-    courier.deliver(project, engine, mirror, GOING)
+    courier.deliver(engine, ToMlflow(project=project, engine=engine, mirror=mirror), GOING)
     assert states(engine)[2:] == ["waiting", "waiting"]  # the second waits behind the first
     assert deliver(project, engine, mirror) == ["delivered"] * 4
 

@@ -98,6 +98,22 @@ def test_flag_goes_before_environment_before_file_before_default(
     assert load(path, port=8004).settings.port == 8004
 
 
+def test_what_people_are_told_has_a_table_and_the_environment_goes_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = write('[notify]\nok = "every_check"\ndigest_at = "06:30"\n')
+    said = load(path).settings
+    assert (said.notify_ok, said.notify_digest_at) == ("every_check", "06:30")
+    monkeypatch.setenv("CONTINUAL_NOTIFY_OK", "daily")
+    assert load(path).settings.notify_ok == "daily"
+    with pytest.raises(ConfigError, match=r":2: notify\.okay: unknown key; did you mean 'ok'"):
+        load(write('[notify]\nokay = "daily"\n'))
+    path.unlink()
+    monkeypatch.setenv("CONTINUAL_NOTIFY_DIGEST_AT", "25:00")
+    with pytest.raises(ConfigError, match=r"^CONTINUAL_NOTIFY_DIGEST_AT: "):
+        load()
+
+
 def test_an_unknown_setting_in_the_file_is_named() -> None:
     with pytest.raises(ConfigError, match=r":2: settings\.prot: unknown key; did you mean 'port'"):
         load(write("[settings]\nprot = 1\n"))
@@ -194,6 +210,9 @@ def test_the_example_is_valid_and_every_setting_is_documented() -> None:
         variable = name.upper() if bare else f"CONTINUAL_{name.upper()}"
         assert f"{variable}=" in documented, variable
         assert f"`{variable}`" in reference, variable
+    assert set(settings.NotifyTable.model_fields) == {
+        n.removeprefix("notify_") for n in Settings.model_fields if n.startswith("notify_")
+    } - {"url"}  # a secret is in no file that is committed
     for table in (settings.PolicyTable, settings.ModelTable, settings.StrategyTable):
         for key in table.model_fields:
             assert f"`{key}`" in reference, key

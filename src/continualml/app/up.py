@@ -20,6 +20,7 @@ from rich.console import Console
 
 from continualml import settings
 from continualml.app import ports, tree
+from continualml.app.components import configured
 from continualml.app.telling import Telling
 from continualml.settings import Project
 from continualml.store import private
@@ -121,20 +122,18 @@ def components(project: Project, stream: tuple[str, ...] | None) -> tuple[Compon
     ]
     if stream is not None:
         some.append(Component(name="stream", command=stream, once=True, after="api"))
-    if importlib.util.find_spec("mlflow"):
-        if said.mlflow_tracking_uri is None:
-            private.make_folder(data / "mlflow")
-            url = f"http://127.0.0.1:{said.mlflow_port}"
-            store = f"sqlite:///{data / 'mlflow' / 'mlflow.sqlite'}"
-            command: tuple[str, ...] = (
-                *(python, "-m", "mlflow", "server", "--workers", "1"),
-                *("--host", "127.0.0.1", "--port", str(said.mlflow_port)),
-                *("--backend-store-uri", store),
-                *("--artifacts-destination", str(data / "mlflow" / "artifacts")),
-            )
-            some.append(
-                Component(name="mlflow", command=command, health=f"{url}/health", address=url)
-            )
+    if importlib.util.find_spec("mlflow") and said.mlflow_tracking_uri is None:
+        private.make_folder(data / "mlflow")
+        url = f"http://127.0.0.1:{said.mlflow_port}"
+        store = f"sqlite:///{data / 'mlflow' / 'mlflow.sqlite'}"
+        command: tuple[str, ...] = (
+            *(python, "-m", "mlflow", "server", "--workers", "1"),
+            *("--host", "127.0.0.1", "--port", str(said.mlflow_port)),
+            *("--backend-store-uri", store),
+            *("--artifacts-destination", str(data / "mlflow" / "artifacts")),
+        )
+        some.append(Component(name="mlflow", command=command, health=f"{url}/health", address=url))
+    if importlib.util.find_spec("mlflow") or configured(project):
         some.append(Component(name="courier", command=(python, "-m", "continualml.app.courier")))
     if importlib.util.find_spec("prefect"):
         if said.prefect_api_url is None:

@@ -11,6 +11,7 @@ from continualml.cli import (
     doctor,
     explaining,
     looking,
+    notifying,
     running,
     tokens,
     trying,
@@ -48,6 +49,7 @@ app.command()(checking.verify)
 app.command()(doctor.doctor)
 app.add_typer(tokens.app, name="token")
 app.add_typer(configuring.app, name="config")
+app.add_typer(notifying.app, name="notify")
 
 
 def main() -> None:

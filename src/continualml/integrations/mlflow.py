@@ -7,7 +7,6 @@ back go on.
 import os
 import re
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from mlflow.protos.databricks_pb2 import (
 )
 from mlflow.tracking import MlflowClient
 
+from continualml.integrations.delivery import Delivered, Delivery, Refused, Retry
 from continualml.records import Json, Version
 
 _TAG = "continualml.version"
@@ -33,28 +33,6 @@ _LONGEST = 240
 # With MLflow's own 120 s and 7 retries a silent server holds a message for a quarter of an hour.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 _USER = re.compile(r"//[^/@\s]+@")
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """It is there, or was there already."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
-    """MLflow could not take it now."""
-
-    because: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """MLflow will never take it as it is."""
-
-    because: str
-
-
-Delivery = Delivered | Retry | Refused
 
 
 class Mirror:

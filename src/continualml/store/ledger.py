@@ -73,6 +73,13 @@ def entries(
     return [_entry(row) for row in conn.execute(asked)]
 
 
+def last_until(conn: Connection, at: str) -> LedgerEntry | None:
+    """Read the last entry that was recorded at or before ``at`` (UTC, ISO 8601)."""
+    asked = select(ledger).where(ledger.c.recorded_at <= at).order_by(ledger.c.n.desc()).limit(1)
+    row = conn.execute(asked).one_or_none()
+    return None if row is None else _entry(row)
+
+
 def installed_by(conn: Connection, model: str) -> int:
     """Return the number of the outcome that let the champion answer; 0 before there is one."""
     last = entries(conn, model=model, kinds=INSTALLS, limit=1)

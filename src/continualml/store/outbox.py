@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from continualml.records import Json
 from continualml.store.tables import outbox
@@ -34,6 +34,17 @@ def enqueue(conn: Connection, destination: str, body: Json) -> None:
             recorded_at=datetime.now(UTC).timestamp(),
         )
     )
+
+
+def replace(conn: Connection, destination: str, body: Json) -> None:
+    """Leave a message in the place of equal ones that wait: once is enough, however late."""
+    asked = select(func.count()).where(
+        outbox.c.destination == destination,
+        outbox.c.state == WAITING,
+        outbox.c.body == json.dumps(body),
+    )
+    if not conn.execute(asked).scalar_one():
+        enqueue(conn, destination, body)
 
 
 def due(conn: Connection, destination: str, limit: int = 100) -> list[Message]:
@@ -94,6 +105,11 @@ def delivered(conn: Connection, message_id: int) -> None:
     conn.execute(update(outbox).where(outbox.c.id == message_id).values(state=DELIVERED))
 
 
+def gone(conn: Connection, message_id: int) -> None:
+    """Forget a message that arrived and that nobody will ask for again."""
+    conn.execute(delete(outbox).where(outbox.c.id == message_id))
+
+
 def refused(conn: Connection, message_id: int, because: str) -> None:
     """Park a message that no retry will heal."""
     conn.execute(
@@ -111,6 +127,12 @@ def retry(conn: Connection, message_id: int, because: str, after_s: float) -> No
     )
 
 
+def postpone(conn: Connection, message_id: int, after_s: float) -> None:
+    """Try a message later that nothing is wrong with."""
+    due_at = datetime.now(UTC).timestamp() + after_s
+    conn.execute(update(outbox).where(outbox.c.id == message_id).values(due_at=due_at))
+
+
 def counts(conn: Connection, destination: str) -> dict[str, int]:
     """Count a destination's messages by state."""
     asked = (
@@ -125,3 +147,12 @@ def destinations(conn: Connection) -> list[str]:
     """Name those to whom there was ever a message."""
     asked = select(outbox.c.destination).distinct().order_by(outbox.c.destination)
     return list(conn.execute(asked).scalars())
+
+
+def make_due(conn: Connection, destination: str) -> None:
+    """Let what waits be tried at once."""
+    conn.execute(
+        update(outbox)
+        .where(outbox.c.destination == destination, outbox.c.state == WAITING)
+        .values(due_at=0.0)
+    )

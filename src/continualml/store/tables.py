@@ -167,6 +167,19 @@ outbox = Table(
     Index(None, "destination", "state", "id"),
 )
 
+# Where people are told: up to which entry of the ledger, by which message, and what is wrong.
+channels = Table(
+    "channels",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("told", Number, nullable=False),
+    Column("digested_at", Float, nullable=False),
+    Column("living", Text),
+    Column("parked", Text),
+    Column("watched", Text, nullable=False),
+)
+
 tokens = Table(
     "tokens",
     metadata,

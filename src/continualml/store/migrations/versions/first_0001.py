@@ -12,6 +12,17 @@ NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Make every table, and begin to count at 1."""
     op.create_table(
+        "channels",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("told", NUMBER, nullable=False),
+        sa.Column("digested_at", sa.Float(), nullable=False),
+        sa.Column("living", sa.Text(), nullable=True),
+        sa.Column("parked", sa.Text(), nullable=True),
+        sa.Column("watched", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_channels")),
+    )
+    op.create_table(
         "failed_turns",
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("because", sa.Text(), nullable=False),

@@ -1,0 +1,1 @@
+"""What people are told, as values: from decisions, states and days to notices. Pure."""

@@ -1,0 +1,178 @@
+"""From a decision to what people are told of it, or to nothing: most decisions are routine."""
+
+from dataclasses import dataclass
+
+from continualml.decide import SINCE_ALARM
+from continualml.decide.diagnose import (
+    BROKEN_FEED,
+    CONCEPT_CHANGE,
+    COVARIATE_SHIFT,
+    LABEL_FAULT,
+    LABELS_LATE,
+    LABELS_SILENT,
+    PRIOR_SHIFT,
+)
+from continualml.notices.notice import Notice, Share, Tone
+from continualml.records import Decision, LedgerEntry
+
+FIRST, DRIFT, RETRAINING, RETRAINED = "first champion", "drift detected", "retraining", "retrained"
+PROMOTED, REJECTED, FAILED = "promoted", "rejected", "failed"
+ROLLED_BACK, RECOVERED, POLICY = "rolled back", "recovered", "policy changed"
+
+# Anchors of docs/runbook.md; they stay.
+SECTIONS = {
+    FIRST: "first-champion",
+    RETRAINING: "retraining",
+    RETRAINED: "retraining",
+    PROMOTED: "promoted",
+    REJECTED: "rejected",
+    FAILED: "failed",
+    ROLLED_BACK: "rolled-back",
+    RECOVERED: "recovered",
+    POLICY: "policy-changed",
+}
+DIAGNOSES = {
+    CONCEPT_CHANGE: "concept-change",
+    COVARIATE_SHIFT: "covariate-shift",
+    PRIOR_SHIFT: "prior-shift",
+    BROKEN_FEED: "broken-feed",
+    LABEL_FAULT: "label-fault",
+    LABELS_LATE: "labels-late",
+    LABELS_SILENT: "labels-silent",
+}
+_TONES: dict[str, Tone] = {
+    FIRST: "good",
+    DRIFT: "warning",
+    RETRAINING: "plain",
+    RETRAINED: "plain",
+    PROMOTED: "good",
+    REJECTED: "warning",
+    FAILED: "bad",
+    ROLLED_BACK: "warning",
+    RECOVERED: "good",
+    POLICY: "plain",
+}
+_FAULTS = {BROKEN_FEED, LABEL_FAULT}
+_BY_KIND = {
+    "first": FIRST,
+    "promote": PROMOTED,
+    "rollback": ROLLED_BACK,
+    "recover": RECOVERED,
+    "policy": POLICY,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What log and registry say beside the entry itself.
+
+    Parameters
+    ----------
+    why
+        The entry's evidence against its thresholds, in sentences.
+    rows
+        Labelled rows that the loop had read since the first champion.
+    began
+        Where the change began, for people.
+    served
+        Right answers of what was served, over the newest labelled rows up to the decision.
+    expected
+        Right answers of the new version on rows held back from its fit.
+    """
+
+    why: tuple[str, ...] = ()
+    rows: int | None = None
+    began: str | None = None
+    served: Share | None = None
+    expected: Share | None = None
+
+
+def events_of(d: Decision, *, on_alarm: bool, failed_before: bool) -> tuple[str, ...]:
+    """Name what people are told of a decision, in order; nothing of what is routine.
+
+    Refits on their schedules come and go all day: the digest counts them.
+
+    Parameters
+    ----------
+    on_alarm
+        The policy learns only after an alarm: no refit is routine then.
+    failed_before
+        The strategy's fit before this one failed as well, so that was said.
+    """
+    if d.kind in _BY_KIND:
+        return (_BY_KIND[d.kind],)
+    if d.kind == "alarm":
+        retrains = d.basis.get("diagnosis") == CONCEPT_CHANGE
+        return (DRIFT, RETRAINING) if retrains else (DRIFT,)
+    if d.kind == "refuse" and d.version is None:
+        return () if failed_before else (FAILED,)
+    if d.kind == "keep" and "unfit" in d.basis:
+        return (FAILED,)
+    awaited = on_alarm or d.basis.get("strategy") == SINCE_ALARM
+    if awaited and d.kind in {"accept", "follow", "refuse"}:
+        return (REJECTED,) if d.kind == "refuse" else (RETRAINED,)
+    return ()
+
+
+def notice_of(event: str, entry: LedgerEntry, seen: Seen) -> Notice:
+    """Write the notice of one of a decision's events."""
+    d = entry.decision
+    diagnosis = d.basis.get("diagnosis", "")
+    drift = event == DRIFT
+    tone: Tone = "bad" if drift and diagnosis in _FAULTS else _TONES[event]
+    return Notice(
+        event=event,
+        tone=tone,
+        title=f"{d.model}: {_title(event, d)}",
+        what=_what(event, d),
+        why=() if event == RETRAINING else seen.why,
+        facts=tuple(_facts(event, entry, seen)),
+        section=DIAGNOSES.get(diagnosis, "drift-detected") if drift else SECTIONS[event],
+        at=entry.recorded_at,
+    )
+
+
+def _title(event: str, d: Decision) -> str:
+    by_hand = " by hand" if "by_hand" in d.basis else ""
+    strategy = d.basis.get("strategy", "a version")
+    unfit = d.basis.get("unfit")
+    titles = {
+        DRIFT: f"drift detected: {d.basis.get('diagnosis', 'unknown')}",
+        PROMOTED: f"version {d.version} promoted{by_hand}",
+        ROLLED_BACK: f"rolled back to version {d.version}{by_hand}",
+        REJECTED: f"version {d.version} rejected",
+        RETRAINED: f"version {d.version} retrained, on trial now",
+        FAILED: f"version {unfit['version']} cannot answer"
+        if unfit
+        else f"training of {strategy} failed",
+    }
+    return titles.get(event, event)
+
+
+def _what(event: str, d: Decision) -> str:
+    if event != RETRAINING:
+        return f"{d.because[:1].upper()}{d.because[1:]}."
+    return (
+        f"A challenger is trained on the rows since number {d.basis['began']}. Version {d.version} "
+        "answers until one is proven better."
+    )
+
+
+def _facts(event: str, entry: LedgerEntry, seen: Seen) -> list[tuple[str, str]]:
+    d = entry.decision
+    moved = event in {PROMOTED, ROLLED_BACK}
+    facts: list[tuple[str, str]] = []
+    if moved:
+        facts.append(("Versions", f"{d.basis.get('from', 'none')} → {d.version}"))
+    elif d.version is not None:
+        facts.append(("Version", str(d.version)))
+    if seen.served is not None:
+        facts.append(("Accuracy before" if moved else "Accuracy served", str(seen.served)))
+    if seen.expected is not None:
+        name = "Accuracy after, expected" if moved else "Accuracy, held-back rows"
+        facts.append((name, str(seen.expected)))
+    if seen.began is not None and event in {DRIFT, RETRAINING}:
+        facts.append(("Began about", seen.began))
+    if seen.rows is not None:
+        facts.append(("Labelled rows read", f"{seen.rows:,}"))
+    return [*facts, ("Decision", str(entry.n))]
