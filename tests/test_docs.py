@@ -24,7 +24,7 @@ import pytest
 import typer
 
 from continualml import cli
-from tests import discord
+from tests import discord, kuma
 
 ROOT = Path(__file__).parents[1]
 STREAM = ROOT / "examples/electricity/electricity.csv.gz"
@@ -182,7 +182,7 @@ class Reader:
 
     folder: Path
     ports: dict[str, int]
-    webhook: str
+    outside: dict[str, str]
 
     @property
     def url(self) -> str:
@@ -265,7 +265,7 @@ class Reader:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PREFECT_API_URL": f"{nowhere}/api",
             "MLFLOW_TRACKING_URI": nowhere,
-            "DISCORD_WEBHOOK_URL": self.webhook,
+            **self.outside,
             **{name: str(port) for name, port in self.ports.items()},
         }
 
@@ -275,8 +275,13 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     names = ("CONTINUAL_PORT", "CONTINUAL_PREFECT_PORT", "CONTINUAL_MLFLOW_PORT")
     ports = {name: free_port() for name in names}
-    with discord.serve() as server:
-        yield Reader(folder=tmp_path, ports=ports, webhook=server.url)
+    with discord.serve() as server, kuma.serve() as watch:
+        outside = {
+            "DISCORD_WEBHOOK_URL": server.url,
+            "CONTINUAL_KUMA_URL": watch.url,
+            "CONTINUAL_KUMA_PASSWORD": "a-reader-s-password-1",
+        }
+        yield Reader(folder=tmp_path, ports=ports, outside=outside)
 
 
 @pytest.mark.journey

@@ -57,3 +57,7 @@ class AlreadyRunningError(RuntimeError):
     def __init__(self, data: str, pid: int | None) -> None:
         self.pid = pid
         super().__init__(f"already running here, pid {pid}; its data directory is {data}")
+
+
+class UnreachableError(RuntimeError):
+    """Something outside that is needed now does not answer; trying again later may help."""

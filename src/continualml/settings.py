@@ -286,6 +286,11 @@ class Settings(BaseSettings):
         return self.data / "artifacts"
 
     @property
+    def kuma_push(self) -> Path:
+        """File that holds the token of the heartbeat at Uptime Kuma, readable by its owner."""
+        return self.data / "kuma.push"
+
+    @property
     def admin_token(self) -> Path:
         """File that holds the admin token, readable by its owner alone."""
         return self.data / "admin.token"

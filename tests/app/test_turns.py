@@ -16,7 +16,7 @@ from continualml import demo
 from continualml.app import timer, turns
 from continualml.app.api.champion import Champions
 from continualml.app.api.health import Health
-from continualml.app.scheduled import TurnsFailedError, turn_all
+from continualml.app.scheduled import TurnsFailedError, turn_all, turn_and_tell
 from continualml.errors import InputError
 from continualml.loop import begin
 from continualml.loop.cycle import Loop, plainly
@@ -27,6 +27,7 @@ from continualml.store import leases
 from continualml.store.engine import write
 from continualml.store.log import Labelled, Observed, append_labels, append_observations
 from continualml.store.tables import outcomes, snapshots
+from tests import kuma
 from tests.conftest import demo_table
 
 # The scheduler's own modules warn about its own modules.
@@ -166,3 +167,22 @@ def _until(true: Callable[[], bool], most_s: float = 90.0) -> None:
     while not true():
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def test_each_scheduled_cycle_tells_uptime_kuma_how_it_went_and_how_long_it_took(
+    tmp_path: Path,
+) -> None:
+    def failing() -> str:
+        raise TurnsFailedError("demo: RuntimeError: no memory left")
+
+    (tmp_path / "kuma.push").write_text("token\n", encoding="utf-8")
+    with kuma.serve() as server:
+        server.monitors[1] = {"pushToken": "token"}
+        said = Settings(data=tmp_path, kuma_url=server.url)
+        assert turn_and_tell(said, lambda: "demo: keep: nothing new") == "demo: keep: nothing new"
+        with pytest.raises(TurnsFailedError):
+            turn_and_tell(said, failing)
+    well, ill = server.beats
+    assert (well["status"], well["msg"]) == ("up", "demo: keep: nothing new")
+    assert 0 <= float(well["ping"]) < 5_000
+    assert (ill["status"], ill["msg"]) == ("down", "demo: RuntimeError: no memory left")

@@ -2,14 +2,18 @@
 
 import os
 import socket
+import time
+from collections.abc import Callable
+from functools import partial
 
 from loguru import logger
 
 from continualml import settings
-from continualml.app import logs, turns
+from continualml.app import logs, turns, watching
 from continualml.integrations import prefect
 from continualml.loop.cycle import Loop, Run
 from continualml.loop.training import Limits, Trainer
+from continualml.settings import Settings
 from continualml.store import leases
 from continualml.store.engine import open_store
 
@@ -35,7 +39,26 @@ def continual_cycle() -> str:
             holder=f"prefect@{socket.gethostname()}:{os.getpid()}",
             most_s=said.check_interval_seconds * 0.8,
         )
-        return turn_all(loop, run)
+        return turn_and_tell(said, partial(turn_all, loop, run))
+
+
+def turn_and_tell(said: Settings, turn: Callable[[], str]) -> str:
+    """Turn, and tell Uptime Kuma how it went and how long it took.
+
+    Raises
+    ------
+    TurnsFailedError
+        As the turn does, once that was told.
+    """
+    began = time.monotonic()
+    try:
+        verdicts = turn()
+    except TurnsFailedError as error:
+        watching.beat(said, up=False, because=str(error))
+        raise
+    took_ms = (time.monotonic() - began) * 1_000
+    watching.beat(said, up=True, because=verdicts, took_ms=took_ms)
+    return verdicts
 
 
 def turn_all(loop: Loop, run: Run) -> str:

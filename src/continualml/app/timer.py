@@ -12,7 +12,7 @@ from types import FrameType
 from loguru import logger
 
 from continualml import settings
-from continualml.app import logs, turns
+from continualml.app import logs, turns, watching
 from continualml.loop.cycle import Loop
 from continualml.loop.training import Limits, Trainer
 from continualml.settings import Project
@@ -62,6 +62,8 @@ def run(project: Project, stopped: threading.Event) -> None:
         )
         began, failed, beaten = time.monotonic(), 0, 0.0
         watched = {name: _Watched(last=began) for name in project.models}
+        beating = threading.Thread(target=watching.keep_beating, args=(project, engine, stopped))
+        beating.start()
         logger.info("timer: watching {}", ", ".join(project.models))
         while not stopped.wait(_pause_s(failed)):
             try:
@@ -76,6 +78,7 @@ def run(project: Project, stopped: threading.Event) -> None:
             except Exception:  # noqa: BLE001  the edge of this process: it goes on, and says so
                 failed += 1
                 logger.exception("timer: a look failed")
+        beating.join()
 
 
 @dataclass(slots=True)

@@ -16,10 +16,11 @@ from continualml.cli import (
     tokens,
     trying,
     turning,
+    watching,
 )
 from continualml.cli.exits import CONFIGURATION, INTERRUPTED, OK, RUNNING, UNREACHABLE
 from continualml.cli.printing import say_error
-from continualml.errors import AlreadyRunningError, InputError
+from continualml.errors import AlreadyRunningError, InputError, UnreachableError
 
 app = typer.Typer(
     name="continual",
@@ -50,6 +51,7 @@ app.command()(doctor.doctor)
 app.add_typer(tokens.app, name="token")
 app.add_typer(configuring.app, name="config")
 app.add_typer(notifying.app, name="notify")
+app.add_typer(watching.app, name="kuma")
 
 
 def main() -> None:
@@ -65,6 +67,9 @@ def main() -> None:
         code = CONFIGURATION
     except StoreUnavailableError as error:
         say_error(f"the store cannot be opened: {error}")
+        code = UNREACHABLE
+    except UnreachableError as error:
+        say_error(str(error))
         code = UNREACHABLE
     except AlreadyRunningError as error:
         say_error(str(error))

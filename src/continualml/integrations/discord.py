@@ -5,14 +5,13 @@ address is the secret: whoever has it can write; it is in no log, error or excep
 """
 
 import json
-import logging
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from pydantic import SecretStr
 
+from continualml.integrations import quiet
 from continualml.integrations.delivery import (
     Closed,
     Delivered,
@@ -64,7 +63,7 @@ class Webhook:
             return  # its text holds the address; every notice is told so
         if address_there.scheme in {"http", "https"} and address_there.host:
             self._address = address_there
-            logging.getLogger("httpx").addFilter(_Silent(address_there.path))
+            quiet.about(address_there.path)
 
     def post(self, notice: Notice) -> Delivery:
         """Send a notice as a message of its own; the receipt is the message's id."""
@@ -89,17 +88,6 @@ class Webhook:
         except httpx.HTTPError as error:
             return Retry(because=f"Discord: {type(error).__name__}")  # its text may hold the URL
         return _became(answer)
-
-
-@dataclass(frozen=True, slots=True)
-class _Silent:
-    """Drops what httpx writes about each request to the webhook: its whole address."""
-
-    path: str
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Keep records of other addresses."""
-        return self.path not in record.getMessage()
 
 
 def _became(answer: httpx.Response) -> Delivery:
