@@ -146,6 +146,27 @@ def test_an_incident_is_told_in_order_whatever_is_in_the_way(
     assert told.states() == ["delivered"] * 4
 
 
+def test_the_same_change_is_told_once_until_something_comes_of_it(
+    told: Told, engine: Engine, server: Discord
+) -> None:
+    server.most = 50
+    for _ in range(3):
+        alarm(engine)
+        decided(engine, "accept", 2, strategy="since-alarm")
+    decided(engine, "alarm", 1, diagnosis="covariate shift", began=3, family="data")
+    decided(engine, "promote", 2, **{"from": 1})
+    alarm(engine)
+    told.turn()
+    incident = ["drift detected: concept change", "retraining"]
+    assert [t.removeprefix("demo: ") for t in server.titles()] == [
+        *incident,
+        "version 2 retrained, on trial now",
+        "drift detected: covariate shift",
+        "version 2 promoted",
+        *incident,
+    ]
+
+
 def test_a_window_that_is_used_up_is_waited_for_and_nothing_is_asked_too_early(
     told: Told, engine: Engine, server: Discord
 ) -> None:

@@ -58,17 +58,24 @@ def decision(kind: DecisionKind, version: int | None = 9, **basis: Any) -> Decis
 def test_what_changes_something_is_told_and_what_is_routine_is_not(
     said: Decision, told: tuple[str, ...]
 ) -> None:
-    assert events_of(said, on_alarm=False, failed_before=False) == told
+    assert events_of(said, on_alarm=False, failed_before=False, goes_on=False) == told
 
 
 def test_where_learning_waits_for_an_alarm_no_refit_is_routine() -> None:
     refused = decision("refuse", strategy="newest-500")
-    assert events_of(refused, on_alarm=True, failed_before=False) == (REJECTED,)
+    assert events_of(refused, on_alarm=True, failed_before=False, goes_on=False) == (REJECTED,)
 
 
 def test_a_strategy_that_fails_again_and_again_is_told_once() -> None:
     failed = decision("refuse", None, strategy="newest-500")
-    assert events_of(failed, on_alarm=False, failed_before=True) == ()
+    assert events_of(failed, on_alarm=False, failed_before=True, goes_on=False) == ()
+
+
+def test_an_alarm_that_goes_on_is_told_once_and_so_is_what_is_trained_since_it() -> None:
+    for said in (decision("alarm", **CHANGE), decision("accept", strategy="since-alarm")):
+        assert events_of(said, on_alarm=False, failed_before=False, goes_on=True) == ()
+    promoted = decision("promote", **{"from": 3})
+    assert events_of(promoted, on_alarm=False, failed_before=False, goes_on=True) == (PROMOTED,)
 
 
 def entry(said: Decision) -> LedgerEntry:
@@ -78,14 +85,15 @@ def entry(said: Decision) -> LedgerEntry:
 
 def test_a_promotion_names_versions_evidence_and_accuracy_before_and_after() -> None:
     seen = Seen(
-        why=(EVIDENCE,),
+        why=("one bet every 24 rows", "blend: evidence 3 of 9e+04, not reached", EVIDENCE),
         rows=1_200,
         served=Share(right=400, n=500),
         expected=Share(right=45, n=50),
+        budgets=(4_000, 10_000),
     )
     told = notice_of(PROMOTED, entry(decision("promote", **{"from": 3})), seen)
     assert told.title == "loan: version 9 promoted"
-    assert told.why == (EVIDENCE,)
+    assert told.why == (EVIDENCE, "one bet every 24 rows")
     facts = dict(told.facts)
     assert facts["Versions"] == "3 → 9"
     # Wilson's interval, computed by hand: 400 of 500, 45 of 50, z = 1.96
@@ -93,6 +101,7 @@ def test_a_promotion_names_versions_evidence_and_accuracy_before_and_after() -> 
     assert facts["Accuracy before"] == before
     after = "90.0% (95 % interval 78.6% to 95.7%, 50 rows)"
     assert facts["Accuracy after, expected"] == after
+    assert facts["Error level"] == "1 false promotion per 10,000 rows at most"
     assert facts["Labelled rows read"] == "1,200"
     assert facts["Decision"] == "17"
     assert (told.section, told.tone) == ("promoted", "good")
@@ -106,6 +115,14 @@ def test_an_alarm_leads_to_the_section_of_what_it_is_taken_for() -> None:
         assert told.title == f"loan: drift detected: {diagnosis}"
         broken = diagnosis in {"broken feed", "label fault"}
         assert told.tone == ("bad" if broken else "warning")
+
+
+def test_an_alarm_has_the_error_level_of_alarms_and_a_command_has_none() -> None:
+    seen = Seen(budgets=(4_000, 10_000))
+    alarm = notice_of(DRIFT, entry(decision("alarm", **CHANGE)), seen)
+    assert dict(alarm.facts)["Error level"] == "1 false alarm per 4,000 rows at most"
+    by_hand = decision("promote", by_hand="ada@desk", said="try", **{"from": 3})
+    assert "Error level" not in dict(notice_of(PROMOTED, entry(by_hand), seen).facts)
 
 
 def test_what_is_done_by_hand_says_so() -> None:

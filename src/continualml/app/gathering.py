@@ -1,11 +1,13 @@
 """What notices say, gathered from the store: evidence, what was served, how everything stands."""
 
+import itertools
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
 from sqlalchemy import Connection
 
+from continualml.decide import SINCE_ALARM
 from continualml.loop import reasons
 from continualml.model import Model
 from continualml.notices.notice import Share
@@ -20,6 +22,7 @@ from continualml.store import ledger, lineage, log, pointers, snapshots, windows
 _NEWEST = 500
 _MOST_OF_A_DAY = 20_000
 _TRIED = ("accept", "follow", "refuse")
+_SETTLES = ("first", "promote", "rollback", "recover", "policy")
 _LOOK_BACK = 200
 
 
@@ -34,6 +37,7 @@ def seen(conn: Connection, project: Project, entry: LedgerEntry) -> Seen:
         began=f"observation {began['observation_id']} of {began['at']}" if began else None,
         served=served(conn, model, through=d.seq, newest=_NEWEST) if model else None,
         expected=_expected(conn, d.model, d.version),
+        budgets=_budgets(conn, entry),
     )
 
 
@@ -44,6 +48,27 @@ def failed_before(conn: Connection, entry: LedgerEntry) -> bool:
     same = (e for e in earlier if e.decision.basis.get("strategy") == d.basis.get("strategy"))
     last = next(same, None)
     return last is not None and last.decision.kind == "refuse" and last.decision.version is None
+
+
+def goes_on(conn: Connection, entry: LedgerEntry) -> bool:
+    """Whether an entry belongs to an alarm about the loss that has been said already.
+
+    That is one with the same diagnosis as an earlier one, while neither the champion nor the
+    policy has changed and no incident has ended: the same change, still there. What is trained
+    since that alarm belongs to it.
+    """
+    d = entry.decision
+    of_loss = d.kind == "alarm" and d.basis.get("family") == "loss"
+    if not of_loss and d.basis.get("strategy") != SINCE_ALARM:
+        return False
+    earlier = ledger.entries(
+        conn, model=d.model, kinds=("alarm", *_SETTLES), before=entry.n, limit=_LOOK_BACK
+    )
+    since = itertools.takewhile(lambda e: e.decision.kind == "alarm", earlier)
+    alarms = [e.decision for e in since if e.decision.basis.get("family") == "loss"]
+    if not of_loss:
+        d, alarms = alarms[0] if alarms else d, alarms[1:]
+    return any(a.basis["diagnosis"] == d.basis.get("diagnosis") for a in alarms)
 
 
 def served(
@@ -95,6 +120,16 @@ def _standing(conn: Connection, model: Model, after: int | None) -> Standing:
         rows=report.get("rows", 0),
         decisions={} if after is None else ledger.counts(conn, model.name, after=after),
     )
+
+
+def _budgets(conn: Connection, entry: LedgerEntry) -> tuple[int, int] | None:
+    """Read the budgets of the policy that was in force, in rows."""
+    kinds, before = ("first", "policy"), entry.n + 1
+    found = ledger.entries(conn, model=entry.decision.model, kinds=kinds, before=before, limit=1)
+    policy: Json = found[0].decision.basis.get("model", {}).get("policy", {}) if found else {}
+    if "false_alarms" not in policy:
+        return None
+    return int(policy["false_alarms"]), int(policy["false_promotions"])
 
 
 def _expected(conn: Connection, model: str, version: int | None) -> Share | None:

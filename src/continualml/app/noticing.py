@@ -5,7 +5,7 @@ nothing of those who are told.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 from continualml.app import components, gathering
 from continualml.notices import of_components, of_decision
 from continualml.notices.of_components import DEGRADED, DOWN, OK, Change, Component, Watched
-from continualml.records import Json
+from continualml.records import Json, LedgerEntry
 from continualml.settings import Project
 from continualml.store import channels, ledger, outbox
 from continualml.store.channels import Channel
@@ -69,24 +69,30 @@ class Noticing:
     def _decisions(self) -> None:
         with read(self.engine) as conn:
             after = _there(conn, self.channel).told
-            # Newest first up to a limit: the oldest that are new stand at its end.
-            upto = ledger.entries(conn, limit=1)
-        last = upto[0].n if upto else 0
+            newest = ledger.entries(conn, limit=1)
+        last = newest[0].n if newest else 0
         while after < last:
             first, after = after, min(last, after + _MOST)
-            with write(self.engine) as conn:
+            with read(self.engine) as conn:
                 some = ledger.entries(conn, after=first, before=after + 1, limit=_MOST)
-                for entry in reversed(some):
-                    model = self.project.models.get(entry.decision.model)
-                    events = of_decision.events_of(
-                        entry.decision,
-                        on_alarm=model is not None and model.policy.retrain == "on_alarm",
-                        failed_before=gathering.failed_before(conn, entry),
-                    )
-                    for event in events:
-                        body = {"event": DECISION, "what": event, "n": entry.n}
-                        outbox.enqueue(conn, self.channel, body)
+                bodies = [body for entry in reversed(some) for body in self._bodies(conn, entry)]
+            with write(self.engine) as conn:
+                for body in bodies:
+                    outbox.enqueue(conn, self.channel, body)
                 channels.told(conn, self.channel, after)
+
+    def _bodies(self, conn: Connection, entry: LedgerEntry) -> Iterator[Json]:
+        """Write a message for each thing that people are told of a decision."""
+        d = entry.decision
+        model = self.project.models.get(d.model)
+        failed = d.kind == "refuse" and d.version is None
+        for event in of_decision.events_of(
+            d,
+            on_alarm=model is not None and model.policy.retrain == "on_alarm",
+            failed_before=failed and gathering.failed_before(conn, entry),
+            goes_on=gathering.goes_on(conn, entry),
+        ):
+            yield {"event": DECISION, "what": event, "n": entry.n}
 
     def _components(self, conn: Connection, there: Channel, now: datetime) -> None:
         starting = time.monotonic() - self._began < self.grace_s

@@ -78,6 +78,9 @@ class Seen:
         Right answers of what was served, over the newest labelled rows up to the decision.
     expected
         Right answers of the new version on rows held back from its fit.
+    budgets
+        Rows, at least, that were to pass on average until an alarm without a change, and until a
+        promotion of what is not better.
     """
 
     why: tuple[str, ...] = ()
@@ -85,9 +88,12 @@ class Seen:
     began: str | None = None
     served: Share | None = None
     expected: Share | None = None
+    budgets: tuple[int, int] | None = None
 
 
-def events_of(d: Decision, *, on_alarm: bool, failed_before: bool) -> tuple[str, ...]:
+def events_of(
+    d: Decision, *, on_alarm: bool, failed_before: bool, goes_on: bool
+) -> tuple[str, ...]:
     """Name what people are told of a decision, in order; nothing of what is routine.
 
     Refits on their schedules come and go all day: the digest counts them.
@@ -98,20 +104,21 @@ def events_of(d: Decision, *, on_alarm: bool, failed_before: bool) -> tuple[str,
         The policy learns only after an alarm: no refit is routine then.
     failed_before
         The strategy's fit before this one failed as well, so that was said.
+    goes_on
+        It is about an alarm that was said, and nothing has come of it yet.
     """
+    awaited = on_alarm or d.basis.get("strategy") == SINCE_ALARM
+    failed = d.kind == "refuse" and d.version is None
+    told: tuple[str, ...] = ()
     if d.kind in _BY_KIND:
         return (_BY_KIND[d.kind],)
     if d.kind == "alarm":
-        retrains = d.basis.get("diagnosis") == CONCEPT_CHANGE
-        return (DRIFT, RETRAINING) if retrains else (DRIFT,)
-    if d.kind == "refuse" and d.version is None:
-        return () if failed_before else (FAILED,)
-    if d.kind == "keep" and "unfit" in d.basis:
-        return (FAILED,)
-    awaited = on_alarm or d.basis.get("strategy") == SINCE_ALARM
-    if awaited and d.kind in {"accept", "follow", "refuse"}:
-        return (REJECTED,) if d.kind == "refuse" else (RETRAINED,)
-    return ()
+        told = (DRIFT, RETRAINING) if d.basis.get("diagnosis") == CONCEPT_CHANGE else (DRIFT,)
+    elif failed or (d.kind == "keep" and "unfit" in d.basis):
+        told = () if failed and failed_before else (FAILED,)
+    elif awaited and d.kind in {"accept", "follow", "refuse"}:
+        told = (REJECTED,) if d.kind == "refuse" else (RETRAINED,)
+    return () if goes_on else told
 
 
 def notice_of(event: str, entry: LedgerEntry, seen: Seen) -> Notice:
@@ -125,11 +132,17 @@ def notice_of(event: str, entry: LedgerEntry, seen: Seen) -> Notice:
         tone=tone,
         title=f"{d.model}: {_title(event, d)}",
         what=_what(event, d),
-        why=() if event == RETRAINING else seen.why,
+        why=() if event == RETRAINING else _telling(seen.why),
         facts=tuple(_facts(event, entry, seen)),
         section=DIAGNOSES.get(diagnosis, "drift-detected") if drift else SECTIONS[event],
         at=entry.recorded_at,
     )
+
+
+def _telling(why: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out what did not lead to it; what did comes first."""
+    kept = [w for w in why if not w.endswith(", not reached")]
+    return tuple(sorted(kept, key=lambda w: not w.endswith(", reached")))
 
 
 def _title(event: str, d: Decision) -> str:
@@ -173,6 +186,18 @@ def _facts(event: str, entry: LedgerEntry, seen: Seen) -> list[tuple[str, str]]:
         facts.append((name, str(seen.expected)))
     if seen.began is not None and event in {DRIFT, RETRAINING}:
         facts.append(("Began about", seen.began))
+    if seen.budgets is not None and (level := _error_level(event, d, seen.budgets)):
+        facts.append(("Error level", level))
     if seen.rows is not None:
         facts.append(("Labelled rows read", f"{seen.rows:,}"))
     return [*facts, ("Decision", str(entry.n))]
+
+
+def _error_level(event: str, d: Decision, budgets: tuple[int, int]) -> str | None:
+    """Say how often this may happen without a reason; what a person or a guard did has no level."""
+    alarms, promotions = budgets
+    if event == DRIFT:
+        return f"1 false alarm per {alarms:,} rows at most"
+    if event in {PROMOTED, ROLLED_BACK} and not {"by_hand", "unfit"} & set(d.basis):
+        return f"1 false promotion per {promotions:,} rows at most"
+    return None
