@@ -58,7 +58,7 @@ class Noticing:
             there = _there(conn, self.channel)
             self._components(conn, there, now)
             if self.project.settings.notify_ok == "every_check":
-                outbox.replace(conn, self.channel, {"event": OK_EVENT})
+                outbox.enqueue_once(conn, self.channel, {"event": OK_EVENT})
             else:
                 self._daily(conn, there, now)
 
@@ -113,7 +113,7 @@ class Noticing:
             since = last.isoformat(timespec="milliseconds")
             outbox.enqueue(conn, self.channel, {"event": DIGEST, "since": since})
             channels.digested(conn, self.channel, now.timestamp())
-        outbox.replace(conn, self.channel, {"event": OK_EVENT})
+        outbox.enqueue_once(conn, self.channel, {"event": OK_EVENT})
 
 
 def change_of(body: Json) -> Change:

@@ -36,8 +36,8 @@ def enqueue(conn: Connection, destination: str, body: Json) -> None:
     )
 
 
-def replace(conn: Connection, destination: str, body: Json) -> None:
-    """Leave a message in the place of equal ones that wait: once is enough, however late."""
+def enqueue_once(conn: Connection, destination: str, body: Json) -> None:
+    """Leave a message unless an equal one waits already."""
     asked = select(func.count()).where(
         outbox.c.destination == destination,
         outbox.c.state == WAITING,
