@@ -13,6 +13,7 @@ import httpx
 from sqlalchemy import Connection, Engine
 
 from continualml.app import components, gathering
+from continualml.integrations import nearby
 from continualml.notices import of_components, of_decision
 from continualml.notices.of_components import DEGRADED, DOWN, OK, Change, Component, Watched
 from continualml.records import Json, LedgerEntry
@@ -146,12 +147,12 @@ def _as_told(told: Json) -> Component:
 
 
 def _asked(url: str) -> Component:
-    """Ask whether it answers; a page that wants a password is an answer."""
+    """Ask whether it answers; a page that wants a password is an answer, so none is sent."""
     try:
-        answer = httpx.get(url, timeout=_PATIENCE_S)
+        bare = httpx.URL(url).copy_with(userinfo=b"")
+        answer = httpx.get(bare, timeout=_PATIENCE_S, trust_env=not nearby.is_here(bare))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        because = f"it does not answer ({type(error).__name__})"  # the address may hold a password
-        return Component(status=DOWN, because=because)
+        return Component(status=DOWN, because=f"it does not answer ({type(error).__name__})")
     if answer.is_server_error:
         status = DOWN if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else DEGRADED
         return Component(status=status, because=f"it answers {answer.status_code}{_detail(answer)}")
