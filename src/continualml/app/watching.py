@@ -16,12 +16,12 @@ from continualml.integrations import kuma
 from continualml.integrations.kuma import Change, Check, Kuma
 from continualml.records import Json
 from continualml.settings import Project, Settings
-from continualml.store import tokens
+from continualml.store import private, tokens
 from continualml.store.engine import StoreUnavailableError, open_store, read, write
 
 PREFIX = "Continual ML: "
 HEALTH, HEARTBEAT, DISCORD = f"{PREFIX}health", f"{PREFIX}heartbeat", f"{PREFIX}Discord"
-_TOKEN = "kuma"  # noqa: S105  its name
+_READER = "kuma"  # name of the token that it reads with
 _PERIODS = 3
 _BETWEEN_S = 60
 
@@ -134,9 +134,9 @@ def _headers(project: Project, there: Json | None) -> str:
             return str(there["headers"])
     with write(engine) as conn:
         for old in tokens.listed(conn):
-            if old.name == _TOKEN and old.revoked_at is None:
+            if old.name == _READER and old.revoked_at is None:
                 tokens.revoke(conn, old.id)
-        _, secret = tokens.create(conn, _TOKEN, ("read",))
+        _, secret = tokens.create(conn, _READER, ("read",))
     return json.dumps({"Authorization": f"Bearer {secret}"})
 
 
@@ -154,7 +154,7 @@ def _push_token(said: Settings, there: Json | None) -> str:
     if path.exists():
         return path.read_text(encoding="utf-8").strip()
     token = str((there or {}).get("pushToken") or secrets.token_urlsafe(24))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private.make_folder(path.parent)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(file, "w", encoding="utf-8") as out:
         out.write(f"{token}\n")

@@ -33,6 +33,7 @@ _COLOURS: dict[Tone, int] = {
     "warning": 0xE0A021,
     "plain": 0x5B7FA6,
 }
+_DAY_S = 86_400.0
 _UNKNOWN_MESSAGE = 10008
 _NARROW = 40  # characters that stand beside others
 _MARKDOWN = re.compile(r"([\\*_~`|>#\[\]])")
@@ -99,10 +100,8 @@ def _became(answer: httpx.Response) -> Delivery:
     told = _told(answer)
     code, said = told.get("code"), f"{answer.status_code}: {told.get('message', '')}"[:200]
     if answer.is_success:
-        receipt = told.get("id")
-        return Delivered(
-            receipt=None if receipt is None else str(receipt), pause_s=_pause_s(answer)
-        )
+        number = str(told.get("id"))  # it becomes a part of an address
+        return Delivered(receipt=number if number.isdecimal() else None, pause_s=_pause_s(answer))
     if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
         return Later(after_s=_after_s(answer, told))
     if answer.status_code == httpx.codes.NOT_FOUND and code == _UNKNOWN_MESSAGE:
@@ -144,9 +143,10 @@ def _after_s(answer: httpx.Response, told: Json) -> float | None:
 
 def _seconds(said: object) -> float | None:
     try:
-        return max(0.0, float(str(said)))
+        seconds = float(str(said))
     except ValueError:
         return None  # nothing, or a date
+    return seconds if 0 <= seconds <= _DAY_S else None  # whatever else that is, no pause
 
 
 def embed(notice: Notice, links: Links) -> Json:
