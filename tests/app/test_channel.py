@@ -356,7 +356,7 @@ def test_a_courier_that_is_killed_loses_nothing_and_its_log_does_not_hold_the_ad
     alarm(engine)
     server.faults = [500, "hang up"]
     with courier_process(project, log) as second:
-        until(lambda: 500 in server.statuses())
+        until(lambda: "Discord answered 500" in log.read_text("utf-8"))
         second.kill()
     decided(engine, "promote", 2, **{"from": 1})
     with courier_process(project, log) as third:
@@ -366,14 +366,13 @@ def test_a_courier_that_is_killed_loses_nothing_and_its_log_does_not_hold_the_ad
         until(lambda: "is parked" in log.read_text("utf-8"))
         third.terminate()
         assert third.wait(timeout=15) == 0
-    assert server.titles()[1:] == [
+    # How everything stands may have been said twice: its answer was lost with the first courier.
+    assert [t for t in server.titles() if t.startswith("demo")] == [
         "demo: drift detected: concept change",
         "demo: retraining",
         "demo: version 2 promoted",
     ]
-    said = log.read_text("utf-8")
-    assert "Discord answered 500" in said
-    assert discord.TOKEN not in said
+    assert discord.TOKEN not in log.read_text("utf-8")
 
 
 @contextmanager
