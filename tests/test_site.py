@@ -19,7 +19,7 @@ KINDS = (
     *("no-champion", "log-not-writable", "cycle-too-old", "label-lag", "alarm-drift"),
     *("broken-feed", "label-fault", "promotion", "rejected", "rolled-back", "training-failed"),
     *("component-down", "outbox-parked", "high-error-rate", "high-latency", "disk-full"),
-    *("artifact-corrupt", "clock"),
+    *("artifact-corrupt", "clock", "all-is-well"),
 )
 
 

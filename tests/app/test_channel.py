@@ -325,7 +325,7 @@ def test_what_a_loop_really_decides_is_told_with_its_accuracy_and_evidence(
     assert "150 rows" in facts["Accuracy before"]
     assert "commanded by ada@desk, without proof: try it" in facts["Why"]
     assert "promised of the champion" in facts["Why"]
-    assert facts["Look"] == "docs/runbook.md#promoted"
+    assert facts["Look"] == "docs/runbook.md#promotion"
 
 
 @pytest.mark.journey

@@ -44,7 +44,7 @@ def test_what_is_up_again_says_how_long_it_was_down() -> None:
     assert up.lasted_s == 120
     told = notice_of(up, at="2026-11-24T12:00:00+00:00")
     assert ("Was down for", "2 min") in told.facts
-    assert (told.event, told.section) == ("component up", "component-up")
+    assert (told.event, told.section) == ("component up", "all-is-well")
 
 
 def test_who_was_not_looked_at_stays_as_it_was() -> None:
@@ -57,4 +57,4 @@ def test_a_notice_of_what_is_down_says_why_and_where_to_read_on() -> None:
     told = notice_of(change, at="2026-11-24T12:00:00+00:00")
     assert told.title == "api is down"
     assert "it does not answer" in told.what
-    assert (told.event, told.section, told.tone) == ("component down", "component-down-api", "bad")
+    assert (told.event, told.section, told.tone) == ("component down", "component-down", "bad")

@@ -28,7 +28,7 @@ def try_out(config: Config = None, data: Data = None) -> None:
         tone="plain",
         title="A message to try the channel out",
         what="Notifications arrive here. Nothing has happened.",
-        section="ok",
+        section="all-is-well",
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     failed = False

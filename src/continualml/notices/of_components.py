@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from continualml.notices.notice import Notice
 
 OK, DEGRADED, DOWN = "ok", "degraded", "down"
+SECTIONS = {"loop": "cycle-too-old"}  # headings of docs/runbook.md
 COMPONENT_DOWN, COMPONENT_UP = "component down", "component up"
 
 
@@ -93,6 +94,6 @@ def notice_of(change: Change, *, at: str) -> Notice:
         if up
         else f"The component {change.name} is {how}: {change.because or 'no reason is known'}.",
         facts=tuple(facts),
-        section="component-up" if up else f"component-down-{change.name}",
+        section="all-is-well" if up else SECTIONS.get(change.name, "component-down"),
         at=at,
     )

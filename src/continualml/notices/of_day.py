@@ -62,7 +62,7 @@ def ok(day: Day) -> Notice:
         if faults
         else "Every model keeps its promise and every component is well.",
         facts=_facts(day),
-        section="ok",
+        section="all-is-well",
         at=day.at,
     )
 
@@ -77,7 +77,7 @@ def digest(day: Day) -> Notice:
         title="Daily digest",
         what=what + (f"Not as it should be: {'; '.join(faults)}." if faults else "All is well."),
         facts=_facts(day),
-        section="daily-digest",
+        section="all-is-well",
         at=day.at,
     )
 

@@ -19,27 +19,28 @@ FIRST, DRIFT, RETRAINING, RETRAINED = "first champion", "drift detected", "retra
 PROMOTED, REJECTED, FAILED = "promoted", "rejected", "failed"
 ROLLED_BACK, RECOVERED, POLICY = "rolled back", "recovered", "policy changed"
 
-# Anchors of docs/runbook.md; they stay.
+# Headings of docs/runbook.md.
 SECTIONS = {
-    FIRST: "first-champion",
-    RETRAINING: "retraining",
-    RETRAINED: "retraining",
-    PROMOTED: "promoted",
+    FIRST: "promotion",
+    RETRAINING: "alarm-drift",
+    RETRAINED: "alarm-drift",
+    PROMOTED: "promotion",
     REJECTED: "rejected",
-    FAILED: "failed",
+    FAILED: "training-failed",
     ROLLED_BACK: "rolled-back",
-    RECOVERED: "recovered",
-    POLICY: "policy-changed",
+    RECOVERED: "all-is-well",
+    POLICY: "all-is-well",
 }
 DIAGNOSES = {
-    CONCEPT_CHANGE: "concept-change",
-    COVARIATE_SHIFT: "covariate-shift",
-    PRIOR_SHIFT: "prior-shift",
+    CONCEPT_CHANGE: "alarm-drift",
+    COVARIATE_SHIFT: "alarm-drift",
+    PRIOR_SHIFT: "alarm-drift",
     BROKEN_FEED: "broken-feed",
     LABEL_FAULT: "label-fault",
-    LABELS_LATE: "labels-late",
-    LABELS_SILENT: "labels-silent",
+    LABELS_LATE: "label-lag",
+    LABELS_SILENT: "label-lag",
 }
+UNFIT_SECTION = "rolled-back"
 _TONES: dict[str, Tone] = {
     FIRST: "good",
     DRIFT: "warning",
@@ -134,9 +135,17 @@ def notice_of(event: str, entry: LedgerEntry, seen: Seen) -> Notice:
         what=_what(event, d),
         why=() if event == RETRAINING else _telling(seen.why),
         facts=tuple(_facts(event, entry, seen)),
-        section=DIAGNOSES.get(diagnosis, "drift-detected") if drift else SECTIONS[event],
+        section=_section(event, d),
         at=entry.recorded_at,
     )
+
+
+def _section(event: str, d: Decision) -> str:
+    if event == DRIFT:
+        return DIAGNOSES.get(d.basis.get("diagnosis", ""), "alarm-drift")
+    if event == FAILED and "unfit" in d.basis:
+        return UNFIT_SECTION
+    return SECTIONS[event]
 
 
 def _telling(why: tuple[str, ...]) -> tuple[str, ...]:
