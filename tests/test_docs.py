@@ -280,7 +280,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         outside = {
             "DISCORD_WEBHOOK_URL": server.url,
             "CONTINUAL_KUMA_URL": watch.url,
-            "CONTINUAL_KUMA_PASSWORD": token_urlsafe(12),
+            "CONTINUAL_KUMA_PASSWORD": f"{token_urlsafe(12)}-1",
         }
         yield Reader(folder=tmp_path, ports=ports, outside=outside)
 
