@@ -18,6 +18,11 @@ check: .setup
 audit: .setup
 	@.ci/audit $(UV)
 
+.PHONY: test-containers
+test-containers: .setup
+	@.ci/engine
+	$(UV) run --locked pytest -m container tests/container
+
 .PHONY: .setup
 .setup:
 	@command -v $(UV) >/dev/null || { python3 -m venv .uv && .uv/bin/pip install uv; }
