@@ -23,6 +23,18 @@ test-containers: .setup
 	@.ci/engine
 	$(UV) run --locked pytest -m container tests/container
 
+# The program into /opt/continual, the units and an example's configuration; DESTDIR is for packagers.
+.PHONY: systemd
+systemd: .setup
+	UV_PROJECT_ENVIRONMENT=$(DESTDIR)/opt/continual UV_PYTHON_PREFERENCE=only-system \
+	  $(UV) sync --locked --no-dev --all-extras --no-editable
+	install -d $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/sysusers.d
+	install -d -m 0755 $(DESTDIR)/etc/continual
+	cp -R deploy/systemd/. $(DESTDIR)/etc/systemd/system/
+	install -m 0644 deploy/sysusers.conf $(DESTDIR)/etc/sysusers.d/continual.conf
+	test -e $(DESTDIR)/etc/continual/continual.toml || \
+	  install -m 0644 examples/electricity/continual.toml $(DESTDIR)/etc/continual/continual.toml
+
 .PHONY: .setup
 .setup:
 	@command -v $(UV) >/dev/null || { python3 -m venv .uv && .uv/bin/pip install uv; }

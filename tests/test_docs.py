@@ -47,6 +47,7 @@ ELSEWHERE = {
     "make docs": "tests/test_site.py::site",
     "make test TESTS='-m claim'": ".github/workflows/ci.yml",
     "make test-containers": ".github/workflows/ci.yml",
+    "make systemd": "tests/shipping/test_systemd.py::installed",
 }
 # Its commands are run in their order by tests/container, which needs an engine.
 CONTAINERS = "docs/docker.md"
