@@ -103,10 +103,11 @@ def test_a_secret_comes_from_the_environment_or_from_a_file(tmp_path: Path) -> N
     file = tmp_path / "key"
     file.write_text("from a file", encoding="utf-8")
     bare = composed()["services"]["api"]["environment"]
-    given = composed(API_KEY="from the environment")["services"]["api"]["environment"]
+    value = "from the environment"
+    given = composed(API_KEY=value)["services"]["api"]["environment"]
     named = composed(API_KEY_FILE=str(file))
     assert (bare["API_KEY"], bare["API_KEY_FILE"]) == ("", "")  # then a random token is made
-    assert given["API_KEY"] == "from the environment"
+    assert given["API_KEY"] == value
     assert named["services"]["api"]["environment"]["API_KEY_FILE"] == "/run/secrets/api_key"
     assert named["secrets"]["api_key"]["file"] == str(file)
 
