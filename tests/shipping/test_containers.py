@@ -12,6 +12,7 @@ import pytest
 
 from continualml.app import up
 from continualml.app.api import main
+from continualml.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
@@ -110,6 +111,15 @@ def test_a_secret_comes_from_the_environment_or_from_a_file(tmp_path: Path) -> N
     assert given["API_KEY"] == value
     assert named["services"]["api"]["environment"]["API_KEY_FILE"] == "/run/secrets/api_key"
     assert named["secrets"]["api_key"]["file"] == str(file)
+
+
+def test_every_setting_that_a_container_is_given_is_one(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    known = {f"CONTINUAL_{name.upper()}" for name in Settings.model_fields}
+    for name in OURS:
+        given = {n for n in services[name].get("environment", {}) if n.startswith("CONTINUAL_")}
+        assert given <= known, name  # one that looks like another stops the start
 
 
 def test_the_image_is_as_quiet_and_lean_as_the_process_tree() -> None:
