@@ -44,8 +44,11 @@ def on_stream(
     judged = recorded.asked[np.isin(recorded.asked_seq, result.observation_seq)]
     correct = np.ones(rows, dtype=np.bool_)  # the first champion's own rows are not judged
     correct[judged] = answers[judged] == made.truth[judged]
-    at = [first + row for row in result.rows_of("alarm")]
-    moves = [first + row for row in result.rows_of("promote")]
+    # The last labels come after the last row: what is decided from them counts as decided there.
+    at, moves = (
+        [min(first + row, rows - 1) for row in result.rows_of(what)]
+        for what in ("alarm", "promote")
+    )
     score = simulate.score(made, at, moves, correct)
     score = replace(score, accuracy=float(correct[judged].mean()))
     return Tried(kind=kind, score=score, result=result)
