@@ -66,8 +66,9 @@ def _secrets(said: "Settings") -> list[str]:
     from sqlalchemy.engine import make_url  # noqa: PLC0415  the trainer has no settings
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
 
-    found = [s.get_secret_value() for s in (said.api_key, said.discord_webhook_url) if s]
-    for url in (said.database_url, said.mlflow_tracking_uri, said.prefect_api_url):
+    secrets = (said.api_key, said.discord_webhook_url, said.notify_url, said.kuma_password)
+    found = [s.get_secret_value() for s in secrets if s]
+    for url in (said.database_url, said.mlflow_tracking_uri, said.prefect_api_url, said.kuma_url):
         try:
             password = make_url(url).password if url else None
         except ArgumentError:  # a directory, or a word such as "databricks"
