@@ -61,10 +61,10 @@ def test_no_process_logs_the_values_of_a_failed_functions_variables(
 
 
 KEY, WORD = "qL7-vX2-mN9-pR4-tY6-zB1-kD8", "hunter2-of-the-store"
-ISSUED = "ct_Zm9vYmFyYmF6cXV4LW5vdC1hLXNlY3JldA"
+ISSUED = "ct_Zm9vYmFyYmF6cXV4LW5vdC1hLXNlY3JldA"  # pragma: allowlist secret
 HOOKS = (
     "https://discord.com/api/webhooks/123456/aBcDeF-secret",
-    "https://hooks.slack.com/services/T01/B02/aBcDeF-secret",
+    "https://hooks.slack.com/services/T01/B02/aBcDeF-secret",  # pragma: allowlist secret
     "http://kuma.local/api/push/aBcDeFsecret?status=up",
 )
 SPEAKS = f"""
@@ -199,7 +199,7 @@ def test_a_server_writes_nothing_but_json_also_of_a_request_that_fails(home: Hom
             stdout=out,
             stderr=out,
         )
-    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"  # pragma: allowlist secret
     sent = {"Authorization": f"Bearer {KEY}", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
     url = f"http://127.0.0.1:{port}"
     try:
