@@ -80,7 +80,10 @@ def _http() -> Iterator[str]:
             if len(told) > 1 and body:
                 yield from _table(("status", "when"), list(told.items()))
     yield "## Bodies\n"
-    for name in ("PredictBody", "Instance", "LabelsBody", "LabelItem", "GenerateBody", "Problem"):
+    for name in (
+        *("PredictBody", "Instance", "LabelsBody", "LabelItem", "GenerateBody"),
+        *("TryBody", "JobBody", "LoginBody", "Problem"),
+    ):
         yield f"### {name}\n"
         yield f"{_plain(parts[name]['description'])}\n"
         required = parts[name].get("required", ())

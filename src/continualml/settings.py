@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,12 +25,20 @@ from continualml.errors import InputError
 from continualml.model import DEFAULT_STRATEGIES, Feature, Learner, Model, Policy, Strategy
 
 _SHORTEST_KEY = 24
+_SHORTEST_PASSWORD = 12
 _FEWEST_CHARACTERS = 8
 _KEY_REMEDY = (
     f"API_KEY: expected at least {_SHORTEST_KEY} random characters and no well-known word; "
     "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
 )
-_SECRETS = ("API_KEY", "DISCORD_WEBHOOK_URL", "NOTIFY_URL", "KUMA_PASSWORD")
+_PASSWORD_REMEDY = (
+    f"DASHBOARD_PASSWORD: expected at least {_SHORTEST_PASSWORD} characters, "
+    f"{_FEWEST_CHARACTERS} of them different, and more than a well-known word"
+)
+_SECRETS = (
+    *("API_KEY", "DASHBOARD_PASSWORD", "DISCORD_WEBHOOK_URL"),
+    *("NOTIFY_URL", "KUMA_PASSWORD"),
+)
 _NEAR = 0.85
 _INIT = "run `continual init --from data.csv --target y`"
 _WELL_KNOWN = ("changeme", "password", "secret", "admin", "letmein", "example", "default", "test")
@@ -200,6 +208,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="port of the API")
     prefect_port: int = Field(4200, ge=1, le=65535, description="port of the Prefect server")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="port of the MLflow server")
+    dashboard_port: int = Field(8501, ge=1, le=65535, description="port of the dashboard")
     workers: int = Field(1, ge=1, le=64, description="processes that serve")
     max_body_bytes: int = Field(2_000_000, ge=1_000, description="largest request body")
     max_rows: int = Field(1_000, ge=1, description="most rows in one request")
@@ -214,6 +223,11 @@ class Settings(BaseSettings):
         None,
         validation_alias=AliasChoices("CONTINUAL_API_KEY", "API_KEY"),
         description="becomes the admin token, instead of a random one",
+    )
+    dashboard_password: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("CONTINUAL_DASHBOARD_PASSWORD", "DASHBOARD_PASSWORD"),
+        description="opens the dashboard, beside tokens; without one only a token does",
     )
     discord_webhook_url: SecretStr | None = Field(
         None,
@@ -295,6 +309,11 @@ class Settings(BaseSettings):
         """File that holds the admin token, readable by its owner alone."""
         return self.data / "admin.token"
 
+    @property
+    def session_key(self) -> Path:
+        """File that holds the key of people's sessions, readable by its owner alone."""
+        return self.data / "session.key"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
@@ -319,7 +338,13 @@ class Project:
         ]
 
 
-def load(config: Path | None = None, *, declared: bool = False, **flags: Any) -> Project:
+def load(
+    config: Path | None = None,
+    *,
+    declared: bool = False,
+    policy: Mapping[str, Any] | None = None,
+    **flags: Any,
+) -> Project:
     """Read file and environment.
 
     Parameters
@@ -327,6 +352,8 @@ def load(config: Path | None = None, *, declared: bool = False, **flags: Any) ->
     declared
         A file must be there. One that was named must be there anyway; without either, only the
         built-in model is known.
+    policy
+        Keys of every model's policy that are to be other than in the file.
 
     Raises
     ------
@@ -343,7 +370,8 @@ def load(config: Path | None = None, *, declared: bool = False, **flags: Any) ->
     file = _read(path)
     notify = {f"notify_{k}": v for k, v in file.notify.model_dump(exclude_none=True).items()}
     settings = _settings(path, {**file.settings, **notify}, flags)
-    models = {name: _model(name, table, settings) for name, table in file.models.items()}
+    tables = {name: _changed(path, t, policy or {}) for name, t in file.models.items()}
+    models = {name: _model(name, table, settings) for name, table in tables.items()}
     default = file.default or next(iter(models), demo.DEMO.name)
     models.setdefault(demo.DEMO.name, demo.DEMO)
     if file.default and file.default not in models:
@@ -373,7 +401,7 @@ def environment(settings: Settings) -> dict[str, str]:
 def shown(settings: Settings) -> dict[str, Any]:
     """Write settings for people: secrets and the passwords inside URLs are hidden."""
     told = settings.model_dump(mode="json")
-    for name in ("database_url", "mlflow_tracking_uri", "prefect_api_url", "kuma_url"):
+    for name in ("database_url", "mlflow_tracking_uri", "prefect_api_url", "kuma_url", "api_url"):
         if told[name]:
             told[name] = _without_password(told[name])
     return told
@@ -474,6 +502,8 @@ def _settings(
         raise ConfigError("environment", faults) from None
     if settings.api_key is not None:
         check_key(settings.api_key.get_secret_value())
+    if settings.dashboard_password is not None:
+        check_password(settings.dashboard_password.get_secret_value())
     url = settings.database_url or f"sqlite:///{settings.data / 'log.sqlite'}"
     return settings.model_copy(update={"database_url": url, "config": path})
 
@@ -491,6 +521,25 @@ def check_key(key: str) -> None:
         raise ConfigError(
             "environment",
             [_KEY_REMEDY],
+        )
+
+
+def check_password(password: str) -> None:
+    """Refuse a password that others could guess.
+
+    Raises
+    ------
+    ConfigError
+        If it is short, made of few characters or little more than a well-known word.
+    """
+    rest = password.lower()
+    for word in _WELL_KNOWN:
+        rest = rest.replace(word, "")
+    few = len(set(password)) < _FEWEST_CHARACTERS
+    if len(password) < _SHORTEST_PASSWORD or few or len(rest) < _FEWEST_CHARACTERS:
+        raise ConfigError(
+            "environment",
+            [_PASSWORD_REMEDY],
         )
 
 
@@ -534,6 +583,18 @@ def _check_names() -> None:
 
 def _shown(error: Any) -> str:
     return json.dumps(error["input"], default=str)[:100]
+
+
+def _changed(path: Path, table: ModelTable, policy: Mapping[str, Any]) -> ModelTable:
+    if not policy:
+        return table
+    try:
+        said = PolicyTable.model_validate(policy)
+    except PydanticError as error:
+        faults = [_fault(path, "", {**e, "loc": ("policy", *e["loc"])}) for e in error.errors()]
+        raise ConfigError(str(path), [f.partition(": ")[2] for f in faults]) from None
+    changed = {name: getattr(said, name) for name in said.model_fields_set}
+    return table.model_copy(update={"policy": table.policy.model_copy(update=changed)})
 
 
 def _model(name: str, table: ModelTable, settings: Settings) -> Model:

@@ -11,6 +11,7 @@ from starlette.types import Scope
 
 from continualml.app.api import tokens as access
 from continualml.app.api.problems import ProblemError
+from continualml.app.api.sessions import Sessions
 from continualml.app.api.tokens import Tokens
 from continualml.store import tokens
 from continualml.store.engine import write
@@ -24,7 +25,7 @@ def guarded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Tokens:
     with write(engine) as conn:
         tokens.create(conn, "API_KEY", ("admin",), CHOSEN)
     monkeypatch.setattr(access, "_PER_S", 2.0)
-    made = Tokens(engine)
+    made = Tokens(engine, Sessions(b"k" * 32, None))
     made.look()
     return made
 

@@ -203,7 +203,8 @@ def test_the_example_is_valid_and_every_setting_is_documented() -> None:
     reference = (root / "docs/configuration.md").read_text("utf-8")
     for name in Settings.model_fields:
         bare = name.upper() in {
-            "API_KEY", "DISCORD_WEBHOOK_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_URL",
+            "API_KEY", "DASHBOARD_PASSWORD", "DISCORD_WEBHOOK_URL", "MLFLOW_TRACKING_URI",
+            "PREFECT_API_URL",
             "PERFORMANCE_THRESHOLD", "CHECK_INTERVAL_SECONDS", "TASK_RETRIES",
             "RETRY_DELAY_SECONDS", "LOG_FORMAT",
         }  # fmt: skip

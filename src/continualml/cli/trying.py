@@ -2,6 +2,7 @@
 
 import json
 import os
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from continualml import settings as configuration
 from continualml.cli.options import AsJson, Config, Data, ModelName, model_named
 from continualml.cli.printing import print_rows
-from continualml.errors import InputError
+from continualml.errors import InputError, Said
 from continualml.model import Model
 from continualml.settings import Project
 
@@ -25,6 +26,10 @@ Policies = Annotated[
     list[Path] | None,
     typer.Option("--policy", help="Another continual.toml with the same model; may be repeated."),
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE of the policy, as in the file; may be repeated."),
+]
 
 
 def backtest(
@@ -32,6 +37,7 @@ def backtest(
     data: Data = None,
     model: ModelName = None,
     policy: Policies = None,
+    change: Changes = None,
     source: Annotated[
         Path | None, typer.Option("--from", help="CSV in time order, instead of the log.")
     ] = None,
@@ -50,7 +56,7 @@ def backtest(
 
     project = configuration.load(config, data=data)
     name = model_named(project, model)
-    models = _models(project, name, policy or [])
+    models = _models(project, name, policy or [], change or [])
     recorded = _recorded(project, name, source, delay=delay, first=first)
     results = _run(project, recorded, models)
     told = [_told(r, since) for r in results]
@@ -130,13 +136,36 @@ def _bars() -> Progress:
     )
 
 
-def _models(project: Project, name: str, policies: list[Path]) -> dict[str, Model]:
-    """Name each policy by its file; the one in force comes first."""
+def _models(
+    project: Project, name: str, policies: list[Path], changes: list[str]
+) -> dict[str, Model]:
+    """Name each policy by its file, or by what is changed; the one in force comes first."""
     models = {str(project.settings.config): project.models[name]}
     for path in policies:
         other = configuration.load(path)
         models[str(path)] = other.models[model_named(other, name)]
+    if changes:
+        said = project.settings
+        other = configuration.load(
+            said.config if said.config.exists() else None, policy=_table(changes)
+        )
+        models[", ".join(changes)] = other.models[name]
     return models
+
+
+def _table(changes: list[str]) -> dict[str, Any]:
+    """Read KEY=VALUE as lines of a TOML file.
+
+    Raises
+    ------
+    InputError
+        If one is none.
+    """
+    try:
+        return tomllib.loads("\n".join(changes))
+    except tomllib.TOMLDecodeError as error:
+        expected = "KEY=VALUE as in continual.toml, texts in quotes"
+        raise InputError("--set", expected=expected, got=Said(str(error))) from None
 
 
 def _recorded(

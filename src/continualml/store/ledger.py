@@ -130,6 +130,23 @@ class Tally:
             self.read = max(self.read, last)
 
 
+def bases(
+    conn: Connection, model: str, *, kinds: tuple[str, ...], seqs: tuple[int, int], limit: int
+) -> list[tuple[int, str]]:
+    """Read (number, basis as JSON) of decisions at numbers in ``seqs`` (inclusive), ascending.
+
+    Of more than ``limit`` the newest ones.
+    """
+    asked = (
+        select(ledger.c.seq, ledger.c.basis)
+        .where(ledger.c.model == model, ledger.c.kind.in_(kinds))
+        .where(ledger.c.seq >= seqs[0], ledger.c.seq <= seqs[1])
+        .order_by(ledger.c.n.desc())
+        .limit(limit)
+    )
+    return [(row.seq, row.basis) for row in conn.execute(asked)][::-1]
+
+
 def in_order(conn: Connection, model: str) -> Iterator[LedgerEntry]:
     """Read a model's entries, the oldest first."""
     asked = select(ledger).where(ledger.c.model == model).order_by(ledger.c.n)

@@ -256,6 +256,24 @@ def numbered_after(conn: Connection, model: str, after: int, limit: int) -> list
     return [_numbered(row) for row in conn.execute(asked)]
 
 
+def scored_between(
+    conn: Connection, model: str, first: int, last: int, *, limit: int
+) -> dict[int, Scored]:
+    """Read what versions answered on labelled rows, by the outcome's number, ascending.
+
+    Of more than ``limit`` the newest ones.
+    """
+    asked = (
+        select(outcomes.c.seq, outcomes.c.kind, outcomes.c.body)
+        .where(outcomes.c.model == model, outcomes.c.kind == "scored")
+        .where(outcomes.c.seq >= first, outcomes.c.seq <= last)
+        .order_by(outcomes.c.seq.desc())
+        .limit(limit)
+    )
+    found = [_numbered(row) for row in conn.execute(asked)][::-1]
+    return {one.seq: one.outcome for one in found if isinstance(one.outcome, Scored)}
+
+
 def foreign_after(conn: Connection, model: str, after: int) -> list[Numbered]:
     """Read the outcomes that the loop did not write itself, in the order of their numbers."""
     asked = (

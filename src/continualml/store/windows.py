@@ -95,6 +95,13 @@ def observed(conn: Connection, model: Model, after: int, *, limit: int) -> Obser
     )
 
 
+def newest_observed(conn: Connection, model: Model, n: int) -> Observations:
+    """Read the newest n observations that were answered, in the order of their numbers."""
+    asked = select(observations.c.seq).where(_answered(model)).order_by(observations.c.seq.desc())
+    oldest = conn.execute(asked.offset(n - 1).limit(1)).scalar()
+    return observed(conn, model, 0 if oldest is None else oldest - 1, limit=n)
+
+
 def nth_observed(conn: Connection, model: Model, after: int, n: int) -> int | None:
     """Find the number of the n-th answered one after ``after``; None while there are fewer."""
     asked = (

@@ -17,7 +17,20 @@ from starlette.types import Receive, Scope, Send
 
 from continualml import settings
 from continualml.app import logs, ports
-from continualml.app.api import counts, metrics, page, problems, reading
+from continualml.app.api import (
+    columns,
+    counts,
+    history,
+    job_routes,
+    lag,
+    login,
+    metrics,
+    page,
+    problems,
+    reading,
+    trials,
+    trying,
+)
 from continualml.app.api.connections import Connection
 from continualml.app.api.generate import Generate
 from continualml.app.api.labels import labels
@@ -92,7 +105,8 @@ def create(project: Project) -> Application:
     )
     # Before FastAPI's own: routes are tried one after the other, and these are the busy ones.
     app.router.routes[:0] = [Route(path, endpoint, methods=["POST"]) for path, endpoint in plain]
-    app.include_router(reading.router)
+    for part in (reading, history, columns, lag, trials, trying, job_routes, login):
+        app.include_router(part.router)
     app.add_api_route("/livez", livez, summary="The process turns; open to all")
     app.add_api_route("/readyz", readyz, summary="A warmed champion and a writable log; open")
     app.add_api_route(

@@ -164,6 +164,7 @@ def _status(serving: Serving, asked: Model) -> Json:
             "pointers": pointers.pointed(conn, asked.name),
             "loop": report,
             "waiting_rows": waiting,
+            "check_interval_s": serving.project.settings.check_interval_seconds,
             "versions": [_short(v) for v in pointers.versions_of(conn, asked.name, limit=10)],
             "alarms": [_decision(e, shown[e.n]) for e in alarms],
         }

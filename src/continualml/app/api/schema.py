@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
-from continualml.app.api import bodies, problems
+from continualml.app.api import bodies, job_routes, logins, problems, trying
 from continualml.model import Model
 from continualml.records import Json
 
@@ -17,7 +17,7 @@ _STATUS = {
     "401": "No token that holds",
     "403": "The token has not this scope",
     "404": "No such model, or nothing of that name",
-    "409": "The id is recorded with other features",
+    "409": "The id is recorded with other features; or another job runs",
     "413": "Too large, or too many rows",
     "422": "A field is not what was expected; the problem names it",
     "429": "Too many different wrong tokens came from this address",
@@ -38,7 +38,10 @@ def described(app: FastAPI) -> None:
 
 
 def _with_plain_routes(app: FastAPI, document: Json) -> Json:
-    types = (bodies.PredictBody, bodies.LabelsBody, bodies.GenerateBody)
+    types = (
+        *(bodies.PredictBody, bodies.LabelsBody, bodies.GenerateBody),
+        *(trying.TryBody, job_routes.JobBody, logins.LoginBody),
+    )
     _, parts = msgspec.json.schema_components(types, ref_template=_PARTS, schema_hook=_any_value)
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(parts, Problem=problems.SCHEMA)
@@ -70,9 +73,22 @@ def _with_plain_routes(app: FastAPI, document: Json) -> Json:
         "/feedback": {"post": labels},
         "/generate": {"post": generate},
     }
+    for path, body, example in (
+        ("/models/{model}/try", "TryBody", {"features": row["features"]}),
+        ("/models/{model}/jobs", "JobBody", {"kind": "backtest", "policy": {"cooldown": 500}}),
+        ("/login", "LoginBody", {"secret": "ct_the-token"}),  # nosec B105  an example
+    ):
+        made = document["paths"][path]["post"]
+        plain = _operation(made["summary"], body, example)
+        problem = {s: r for s, r in plain["responses"].items() if not s.startswith("2")}
+        good = {s: r for s, r in made["responses"].items() if s.startswith("2")}
+        document["paths"][path]["post"] = made | {
+            "requestBody": plain["requestBody"],
+            "responses": good | problem,
+        }
     for path, item in document["paths"].items():
         for operation in item.values():
-            if path not in _OPEN:
+            if path not in _OPEN and path != "/login":
                 operation["security"] = [{"bearer": []}]
             _say_problems(path, operation)
     for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which never come

@@ -15,7 +15,11 @@ from continualml.app.api.counts import DIRECTORY, Counts
 from continualml.app.api.figures import Figures
 from continualml.app.api.following import Following
 from continualml.app.api.health import Health
+from continualml.app.api.jobs import Jobs
+from continualml.app.api.logins import Logins
+from continualml.app.api.looked import Looked
 from continualml.app.api.problems import ProblemError
+from continualml.app.api.sessions import Sessions, key_in
 from continualml.app.api.tokens import Tokens, ensure_admin
 from continualml.model import Model
 from continualml.settings import Project
@@ -44,6 +48,9 @@ class Serving:
     health: Health
     counts: Counts
     figures: Figures
+    logins: Logins
+    looked: Looked
+    jobs: Jobs
     most_bytes: int
     most_rows: int
     repeated: tuple[Repeated, ...]
@@ -60,7 +67,8 @@ class Serving:
         settings = project.settings
         engine = open_store(settings.database_url)
         ensure_admin(engine, settings.admin_token, settings.api_key)
-        tokens = Tokens(engine)
+        sessions = Sessions(key_in(settings.session_key), settings.dashboard_password)
+        tokens = Tokens(engine, sessions)
         tokens.look()
         champions = Champions(engine, settings.data / "artifacts", project.models)
         shared = os.environ.get(DIRECTORY)  # the server's start says it to its workers
@@ -90,6 +98,9 @@ class Serving:
             health=health,
             counts=counts,
             figures=Figures(engine, project, health, counts),
+            logins=Logins(),
+            looked=Looked(),
+            jobs=Jobs(project),
             most_bytes=settings.max_body_bytes,
             most_rows=most_rows,
             repeated=repeated,
@@ -99,6 +110,7 @@ class Serving:
         """Write what still waits, and close the store."""
         for thread in self.repeated:
             thread.stop()
+        self.jobs.end()
         self.commit.close()
         self.counts.close()
         self.engine.dispose()

@@ -8,6 +8,7 @@ import stat
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fastapi import Request
@@ -19,6 +20,7 @@ from starlette.types import Scope
 
 from continualml.app.api.attempts import Attempts, whom
 from continualml.app.api.problems import ProblemError
+from continualml.app.api.sessions import PREFIX, Sessions
 from continualml.errors import InputError
 from continualml.store import private, tokens
 from continualml.store.engine import StoreUnavailableError, read, write
@@ -36,10 +38,16 @@ class Tokens:
     chose (``API_KEY``) is not looked at from there, so that it cannot be guessed; one that was
     drawn goes on to work, because nobody guesses 256 bits and nobody shall be locked out by
     another client of the same address.
+
+    Parameters
+    ----------
+    sessions
+        Knows the sessions of people, which are not stored.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, sessions: Sessions) -> None:
         self._engine = engine
+        self.sessions = sessions
         self._valid: dict[str, tokens.Token] = {}
         self._attempts = Attempts(burst=_BURST, per_s=_PER_S, most=_MOST)
         self._counting = threading.Lock()  # routes that read the store run in threads
@@ -86,11 +94,18 @@ class Tokens:
                 headers={"WWW-Authenticate": f'Bearer error="insufficient_scope" scope="{needed}"'},
             )
 
+    def known(self, secret: str) -> tokens.Token | None:
+        """Return the valid token with this secret; a session is none."""
+        return self._valid.get(tokens.digest(secret))
+
     def _found(self, scope: Scope) -> tokens.Token | None:
         for name, value in scope["headers"]:
             if name == b"authorization":
                 kind, _, secret = value.partition(b" ")
                 secret = secret.strip()
+                if secret.startswith(PREFIX.encode()) and kind.lower() == b"bearer":
+                    said = secret.decode("ascii", "replace")
+                    return self.sessions.token(said, datetime.now(UTC).timestamp())
                 # Found by its hash, which tells nothing about the bytes of a valid one in time.
                 digest = hashlib.sha256(secret).hexdigest()
                 token = self._valid.get(digest)

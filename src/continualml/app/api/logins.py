@@ -1,0 +1,98 @@
+"""Who may log in: tries are limited by source, by address and for the password."""
+
+import asyncio
+import math
+import time
+from typing import Annotated, Final
+
+import msgspec
+from loguru import logger
+from starlette.concurrency import run_in_threadpool
+
+from continualml.app.api.attempts import whom
+from continualml.app.api.lockout import Lockout
+from continualml.app.api.problems import ProblemError
+from continualml.app.api.tokens import Tokens
+from continualml.store.tokens import is_drawn
+
+_MOST_WAITING: Final = 8
+_SHARED: Final = "everybody"
+
+
+class LoginBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The password, or an API token with the scope ``read``; and for whom it is asked, if known.
+
+    ``source`` is an address that a page saw; it can only make the limits stricter.
+    """
+
+    secret: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    source: Annotated[str, msgspec.Meta(max_length=100)] | None = None
+
+
+class Logins:
+    """Who may try, and one slow hash at a time: the machine has other things to do as well."""
+
+    def __init__(self) -> None:
+        # Pages of many people come from one address, and everybody shares the password.
+        self._by_source = Lockout(free=5, first_s=30.0, longest_s=3_600.0)
+        self._by_peer = Lockout(free=30, first_s=30.0, longest_s=3_600.0)
+        self._by_account = Lockout(free=50, first_s=60.0, longest_s=900.0)
+        self._turn = asyncio.Semaphore(1)
+        self._waiting = 0
+
+    async def check(self, tokens: Tokens, body: LoginBody, peer: str) -> None:
+        """Let a secret pass that is right.
+
+        Raises
+        ------
+        ProblemError
+            401 if it is wrong, 429 if it may not be tried now.
+        """
+        if self._waiting >= _MOST_WAITING:
+            raise _later(2.0)
+        self._waiting += 1
+        try:
+            async with self._turn:  # one after the other: no failure is counted too late
+                await self._one(tokens, body, peer)
+        finally:
+            self._waiting -= 1
+
+    async def _one(self, tokens: Tokens, body: LoginBody, peer: str) -> None:
+        peer = whom(peer)
+        source, now = f"{peer} {body.source or ''}", time.monotonic()
+        if wait_s := max(self._by_source.wait_s(source, now), self._by_peer.wait_s(peer, now)):
+            raise _later(wait_s)
+        known = tokens.known(body.secret)
+        locked_s = self._by_account.wait_s(_SHARED, now)
+        drawn = known is not None and is_drawn(body.secret.encode())
+        if locked_s and not drawn:  # a token that was drawn still opens: nobody guesses it
+            raise _later(locked_s)
+        # Always, so that the time taken does not say which of the two it was.
+        right = await run_in_threadpool(tokens.sessions.is_password, body.secret)
+        if right or (known is not None and known.allows("read")):
+            self._by_source.succeeded(source)
+            return
+        now = time.monotonic()
+        self._by_source.failed(source, now)
+        self._by_peer.failed(peer, now)
+        self._by_account.failed(_SHARED, now)
+        logger.bind(event="login-refused").warning("A login from {} was refused", peer)
+        raise ProblemError(
+            401,
+            "wrong-secret",
+            "this is neither the password nor a token with the scope 'read'",
+            remedy="the admin token is in the file admin.token of the data directory; `continual "
+            "token create NAME --scope read` makes one; a password works once DASHBOARD_PASSWORD "
+            "is set for the API",
+        )
+
+
+def _later(wait_s: float) -> ProblemError:
+    seconds = math.ceil(wait_s)
+    return ProblemError(
+        429,
+        "too-many-tries",
+        f"too many wrong tries; the next one is looked at in {seconds} s",
+        headers={"Retry-After": str(seconds)},
+        remedy="wait, then try again",
+    )
