@@ -33,7 +33,13 @@ SHOWN = (
 GUIDES = "Guides"
 NAVIGATION: dict[str, tuple[str, ...]] = {
     "Start": ("README.md", "docs/tutorial.md"),
-    GUIDES: ("docs/own-data.md", "docs/postgresql.md", "docs/upgrade.md", "docs/backup.md"),
+    GUIDES: (
+        "docs/own-data.md",
+        "docs/dashboard.md",
+        "docs/postgresql.md",
+        "docs/upgrade.md",
+        "docs/backup.md",
+    ),
     "Reference": (
         "docs/reference/http.md",
         "docs/reference/command-line.md",

@@ -249,6 +249,13 @@ class Reader:
         except httpx.TransportError:
             return False
 
+    def shows(self) -> bool:
+        pages = f"http://127.0.0.1:{self.ports['CONTINUAL_DASHBOARD_PORT']}/_stcore/health"
+        try:
+            return httpx.get(pages, trust_env=False, timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
     def last_seq(self) -> int:
         token = (self.folder / ".continual/admin.token").read_text("utf-8").strip()
         headers = {"Authorization": f"Bearer {token}"}
@@ -281,7 +288,7 @@ class Reader:
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    names = ("CONTINUAL_PORT", "CONTINUAL_PREFECT_PORT", "CONTINUAL_MLFLOW_PORT")
+    names = tuple(f"CONTINUAL_{n}PORT" for n in ("", "DASHBOARD_", "PREFECT_", "MLFLOW_"))
     ports = {name: free_port() for name in names}
     with discord.serve() as server, kuma.serve() as watch:
         outside = {
@@ -334,6 +341,9 @@ def _follow(reader: Reader, command: str, *, served_by: str) -> None:
                 pass
     elif command in REFUSED:
         reader.is_refused(command, REFUSED[command])
+    elif verb == "dashboard":
+        with reader.leaves_running(command, reader.shows):
+            pass
     elif verb in STAYS:
         with reader.leaves_running(command, reader.answers):
             pass

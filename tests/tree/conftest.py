@@ -59,7 +59,7 @@ class Tree:
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
     folder = tmp_path_factory.mktemp("tree")
     (folder / "home").mkdir()
-    ports = {n: str(free_port()) for n in ("PORT", "PREFECT_PORT", "MLFLOW_PORT")}
+    ports = {n: str(free_port()) for n in ("PORT", "DASHBOARD_PORT", "PREFECT_PORT", "MLFLOW_PORT")}
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(
             [*command_of_make_up(), "--data", str(folder / "data"), "--speed", "15"],

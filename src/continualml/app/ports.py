@@ -17,18 +17,20 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def check(said: Settings) -> None:
-    """Check that the API can listen where it is told to.
+def check(said: Settings, name: str = "port") -> None:
+    """Check that the API, or what else has a port of this name, can listen where it is told to.
 
     Raises
     ------
     InputError
         Naming the setting, if the port is taken or the address is not this machine's.
     """
-    if not is_free(said.host, said.port):
+    port = getattr(said, name)
+    if not is_free(said.host, port):
+        verb = "serve" if name == "port" else name.removesuffix("_port")
         raise InputError(
-            "CONTINUAL_PORT",
+            f"CONTINUAL_{name.upper()}",
             expected=f"a free port of {said.host}",
-            got=Said(f"{said.port}, which is taken"),
-            remedy="end what listens there, or set another one (serve --port)",
+            got=Said(f"{port}, which is taken"),
+            remedy=f"end what listens there, or set another one ({verb} --port)",
         )

@@ -122,6 +122,16 @@ def components(project: Project, stream: tuple[str, ...] | None) -> tuple[Compon
     ]
     if stream is not None:
         some.append(Component(name="stream", command=stream, once=True, after="api"))
+    if importlib.util.find_spec("streamlit"):
+        url = f"http://{said.host}:{said.dashboard_port}"
+        some.append(
+            Component(
+                name="dashboard",
+                command=(python, "-m", "continualml.app.dashboard"),
+                health=f"{url}/_stcore/health",
+                address=url,
+            )
+        )
     if importlib.util.find_spec("mlflow") and said.mlflow_tracking_uri is None:
         private.make_folder(data / "mlflow")
         url = f"http://127.0.0.1:{said.mlflow_port}"
@@ -350,6 +360,8 @@ def _environment(project: Project) -> dict[str, str]:
         ),
         "CONTINUAL_PREFECT_API_URL": prefect,
     }
+    if said.dashboard_url is None and importlib.util.find_spec("streamlit"):
+        written["CONTINUAL_DASHBOARD_URL"] = f"http://{said.host}:{said.dashboard_port}"
     if mlflow is not None:
         written["CONTINUAL_MLFLOW_TRACKING_URI"] = mlflow
     return written
@@ -359,7 +371,7 @@ def _free_ports(project: Project) -> tuple[Project, list[str]]:
     """Take the next free port where one is taken, and say so with the setting's name."""
     changed: dict[str, int] = {}
     said: list[str] = []
-    for name in ("port", "prefect_port", "mlflow_port"):
+    for name in ("port", "dashboard_port", "prefect_port", "mlflow_port"):
         wanted = port = getattr(project.settings, name)
         while not ports.is_free(project.settings.host, port) or port in changed.values():
             port += 1
@@ -375,6 +387,8 @@ def _free_ports(project: Project) -> tuple[Project, list[str]]:
 def _addresses(project: Project, console: Console) -> None:
     said = project.settings
     console.print("\nEverything runs. Open")
+    if importlib.util.find_spec("streamlit"):
+        console.print(f"  http://{said.host}:{said.dashboard_port}  the dashboard, for people")
     console.print(f"  http://{said.host}:{said.port}/docs  the API, and what it knows")
     if importlib.util.find_spec("prefect") and said.prefect_api_url is None:
         console.print(f"  http://127.0.0.1:{said.prefect_port}  the cycles, in Prefect")

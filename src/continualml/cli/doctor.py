@@ -39,7 +39,7 @@ def _checks(project: Project) -> list[dict[str, Any]]:
     pid = tree.holder(said.data)
     check("running", ok=True, found=f"pid {pid}" if pid else "not running here", remedy="")
     ours = tree.ports(pid) if pid else set[int]()
-    for name in ("port", "prefect_port", "mlflow_port"):
+    for name in ("port", "dashboard_port", "prefect_port", "mlflow_port"):
         port = getattr(said, name)
         with socket.socket() as probe:
             free = probe.connect_ex((said.host, port)) != 0
@@ -76,7 +76,13 @@ def _checks(project: Project) -> list[dict[str, Any]]:
         found=sys.version.split()[0],
         remedy="install Python 3.11 or newer",
     )
-    extras = {"learn": "sklearn", "prefect": "prefect", "mlflow": "mlflow", "example": "matplotlib"}
+    extras = {
+        "learn": "sklearn",
+        "prefect": "prefect",
+        "mlflow": "mlflow",
+        "dashboard": "streamlit",
+        "example": "matplotlib",
+    }
     missing = [extra for extra, module in extras.items() if find_spec(module) is None]
     check(
         "extras",

@@ -12,6 +12,7 @@ Config = Annotated[Path | None, typer.Option("--config", "-c", help="continual.t
 Data = Annotated[Path | None, typer.Option("--data", help="Directory of log and artifacts.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ModelName = Annotated[str | None, typer.Option("--model", "-m", help="Default: the first one.")]
+DashboardPort = Annotated[int | None, typer.Option("--port", help="Port of the dashboard.")]
 Port = Annotated[int | None, typer.Option(help="Port of the API.")]
 
 

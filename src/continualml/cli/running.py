@@ -9,7 +9,7 @@ import typer
 
 from continualml import settings as configuration
 from continualml.cli import turning
-from continualml.cli.options import Config, Data, ModelName, Port, model_named
+from continualml.cli.options import Config, DashboardPort, Data, ModelName, Port, model_named
 from continualml.errors import InputError
 from continualml.settings import Project
 
@@ -81,6 +81,16 @@ def serve(
     ports.check(project.settings)
     os.environ.update(configuration.environment(project.settings))
     raise typer.Exit(serve_api(project))
+
+
+def dashboard(config: Config = None, data: Data = None, port: DashboardPort = None) -> None:
+    """Serve the dashboard; it asks the API of the same settings, or that of CONTINUAL_API_URL."""
+    from continualml.app import ports  # noqa: PLC0415  only for this verb
+    from continualml.app.dashboard.__main__ import serve as serve_pages  # noqa: PLC0415  likewise
+
+    project = configuration.load(config, data=data, dashboard_port=port)
+    ports.check(project.settings, "dashboard_port")
+    serve_pages(project.settings)
 
 
 def replay_stream(

@@ -33,6 +33,7 @@ app = typer.Typer(
 app.command()(configuring.init)
 app.command()(running.up)
 app.command()(running.serve)
+app.command()(running.dashboard)
 app.command()(turning.cycle)
 app.command()(turning.train)
 app.command("replay-stream")(running.replay_stream)
