@@ -16,7 +16,7 @@ from continualml.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
-OURS = {"api", "timer", "courier", "scheduled", "prefect", "mlflow"}
+OURS = {"api", "timer", "courier", "scheduled", "dashboard", "prefect", "mlflow"}
 
 
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -76,7 +76,7 @@ def test_no_container_may_do_more_than_it_needs(services: dict[str, dict[str, An
 
 def test_nothing_is_published_beyond_this_machine(services: dict[str, dict[str, Any]]) -> None:
     published = [(name, p) for name, s in services.items() for p in s.get("ports", [])]
-    listens = {"api", "prefect", "mlflow", "kuma", "prometheus", "grafana"}
+    listens = {"api", "dashboard", "prefect", "mlflow", "kuma", "prometheus", "grafana"}
     assert {name for name, _ in published} == listens
     assert {p["host_ip"] for _, p in published} == {"127.0.0.1"}
 

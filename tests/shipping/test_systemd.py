@@ -92,7 +92,8 @@ def test_each_starts_what_the_process_tree_starts(installed: Path) -> None:
     source = Path(up.__file__).read_text("utf-8")
     texts = " ".join(p.read_text("utf-8") for p in units(installed) if p.suffix == ".service")
     for module in re.findall(r'"-m", "(continualml\.app\.\w+)"', source):
-        own = "continual serve" if module.endswith(".api") else module
+        verb = {"api": "continual serve", "dashboard": "continual dashboard"}
+        own = verb.get(module.rpartition(".")[2], module)
         if module != "continualml.app.keeper":  # systemd ends what is left itself
             assert own in texts, module
 
