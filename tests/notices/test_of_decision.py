@@ -120,6 +120,13 @@ def test_an_alarm_has_the_error_level_of_alarms_and_a_command_has_none() -> None
     seen = Seen(budgets=(4_000, 10_000))
     alarm = notice_of(DRIFT, entry(decision("alarm", **CHANGE)), seen)
     assert dict(alarm.facts)["Error level"] == "1 false alarm per 4,000 rows at most"
+    proven = decision("promote", **{"from": 3})
+    for promised, said in (
+        (10_000, "1 false promotion per 10,000 rows at most"),
+        (0.05, "a chance of 0.05, for ever, that what is no better is promoted"),
+    ):
+        told = notice_of(PROMOTED, entry(proven), Seen(budgets=(4_000, promised)))
+        assert dict(told.facts)["Error level"] == said
     by_hand = decision("promote", by_hand="ada@desk", said="try", **{"from": 3})
     assert "Error level" not in dict(notice_of(PROMOTED, entry(by_hand), seen).facts)
 

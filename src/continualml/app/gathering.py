@@ -122,14 +122,16 @@ def _standing(conn: Connection, model: Model, after: int | None) -> Standing:
     )
 
 
-def _budgets(conn: Connection, entry: LedgerEntry) -> tuple[int, int] | None:
-    """Read the budgets of the policy that was in force, in rows."""
+def _budgets(conn: Connection, entry: LedgerEntry) -> tuple[int, int | float] | None:
+    """Read the budgets of the policy that was in force; see ``Seen``."""
     kinds, before = ("first", "policy"), entry.n + 1
     found = ledger.entries(conn, model=entry.decision.model, kinds=kinds, before=before, limit=1)
     policy: Json = found[0].decision.basis.get("model", {}).get("policy", {}) if found else {}
     if "false_alarms" not in policy:
         return None
-    return int(policy["false_alarms"]), int(policy["false_promotions"])
+    rows = policy["false_promotions"]
+    promotion = float(policy["false_promotion_chance"]) if rows is None else int(rows)
+    return int(policy["false_alarms"]), promotion
 
 
 def _expected(conn: Connection, model: str, version: int | None) -> Share | None:

@@ -80,8 +80,8 @@ class Seen:
     expected
         Right answers of the new version on rows held back from its fit.
     budgets
-        Rows, at least, that were to pass on average until an alarm without a change, and until a
-        promotion of what is not better.
+        Rows, at least, that were to pass on average until an alarm without a change; and the chance
+        that what is not better is ever promoted, or, where the policy says so, rows until then.
     """
 
     why: tuple[str, ...] = ()
@@ -89,7 +89,7 @@ class Seen:
     began: str | None = None
     served: Share | None = None
     expected: Share | None = None
-    budgets: tuple[int, int] | None = None
+    budgets: tuple[int, int | float] | None = None
 
 
 def events_of(
@@ -202,11 +202,13 @@ def _facts(event: str, entry: LedgerEntry, seen: Seen) -> list[tuple[str, str]]:
     return [*facts, ("Decision", str(entry.n))]
 
 
-def _error_level(event: str, d: Decision, budgets: tuple[int, int]) -> str | None:
+def _error_level(event: str, d: Decision, budgets: tuple[int, int | float]) -> str | None:
     """Say how often this may happen without a reason; what a person or a guard did has no level."""
     alarms, promotions = budgets
     if event == DRIFT:
         return f"1 false alarm per {alarms:,} rows at most"
     if event in {PROMOTED, ROLLED_BACK} and not {"by_hand", "unfit"} & set(d.basis):
+        if isinstance(promotions, float):
+            return f"a chance of {promotions:g}, for ever, that what is no better is promoted"
         return f"1 false promotion per {promotions:,} rows at most"
     return None
