@@ -9,6 +9,10 @@ from continualml.errors import InputError
 Parameter = bool | int | float | str | None
 
 
+# How tables write that a value is not known, in small letters.
+MISSING = frozenset({"", "na", "nan", "null", "none", "?"})
+
+
 def number(text: str) -> float | None:
     """Read a finite number; None when the text is none."""
     try:

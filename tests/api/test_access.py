@@ -17,7 +17,7 @@ FIRST, SECOND = "first-0123456789-0123456789", "second-0123456789-0123456789"
 
 
 def test_the_open_routes_need_no_token(api: httpx.Client) -> None:
-    for path in ("/livez", "/readyz"):
+    for path in ("/livez", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"):
         assert httpx.get(f"{api.base_url}{path}").status_code == 200
 
 

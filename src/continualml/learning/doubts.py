@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from itertools import pairwise, repeat
 from pathlib import Path
 
-from continualml.learning.table import INFERRED_ROWS, MISSING, lines
-from continualml.model import number
+from continualml.learning.table import INFERRED_ROWS, lines
+from continualml.model import MISSING, number
 
 _FEWEST_ROWS = 20  # with fewer, all values of a good column may differ
 _NEARLY = 0.9  # share of numbers from which the rest looks like a mistake

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from continualml.errors import InputError, Said
-from continualml.model import Feature, Model, number
+from continualml.model import MISSING, Feature, Model, number
 from continualml.records import Rows
 from continualml.scoring import features
 
-MISSING = {"", "na", "nan", "null", "none", "?"}
 _MOST_CLASSES = 20
 INFERRED_ROWS = 10_000
 

@@ -215,7 +215,9 @@ class GroupCommit:
 
     def _commit_new(self, tickets: tuple[Ticket, ...]) -> list[Answer] | None:
         """Write observations without asking first whether they are there: they hardly ever are."""
-        rows = [r for t in tickets for r in t.rows]
+        # As it came where it came alone: its columns may be packed.
+        alone = len(tickets) == 1
+        rows = tickets[0].rows if alone else [r for t in tickets for r in t.rows]
         if not rows or any(t.model for t in tickets):
             return None
         with self._timed():

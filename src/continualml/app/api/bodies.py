@@ -115,7 +115,7 @@ def predict(body: bytes, most_rows: int) -> Asked:
     InputError
         If it does not have the form of a prediction request.
     """
-    asked = _decode(_PREDICT, body)
+    asked = decode(_PREDICT, body)
     if asked.features is not None and asked.instances is None:
         return Asked([asked.features], [asked.observation_id], single=True)
     if asked.instances is None or asked.features is not None:
@@ -131,7 +131,7 @@ def predict(body: bytes, most_rows: int) -> Asked:
             expected="an id inside each of the instances",
             got=asked.observation_id,
         )
-    _check_rows(len(asked.instances), most_rows, "instances")
+    check_rows(len(asked.instances), most_rows, "instances")
     rows, ids = [i.features for i in asked.instances], [i.observation_id for i in asked.instances]
     return Asked(rows, ids, single=False)
 
@@ -146,8 +146,8 @@ def labels(body: bytes, most_rows: int) -> LabelsBody:
     InputError
         If it does not have the form of labels.
     """
-    asked = _decode(_LABELS, body)
-    _check_rows(len(asked.labels), most_rows, "labels")
+    asked = decode(_LABELS, body)
+    check_rows(len(asked.labels), most_rows, "labels")
     return asked
 
 
@@ -161,10 +161,11 @@ def generate(body: bytes) -> GenerateBody:
     InputError
         If a value lies outside its range.
     """
-    return _decode(_GENERATE, body) if body.strip() else GenerateBody()
+    return decode(_GENERATE, body) if body.strip() else GenerateBody()
 
 
-def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Decode a body strictly; see ``predict`` for what it raises."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -180,7 +181,8 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise ProblemError(400, "malformed-json", what) from None
 
 
-def _check_rows(n: int, most: int, where: str) -> None:
+def check_rows(n: int, most: int, where: str) -> None:
+    """Refuse no row, and more rows than permitted."""
     if n == 0:
         raise InputError(where, expected="one or more", got=[])
     if n > most:

@@ -1,6 +1,5 @@
 """The API: routes in, one serving process, drained when it is told to stop."""
 
-import asyncio
 import gc
 import os
 import re
@@ -21,6 +20,8 @@ from continualml.app.api import (
     columns,
     counts,
     history,
+    inference,
+    invocations,
     job_routes,
     lag,
     login,
@@ -35,17 +36,14 @@ from continualml.app.api.connections import Connection
 from continualml.app.api.generate import Generate
 from continualml.app.api.labels import labels
 from continualml.app.api.predict import Predict
-from continualml.app.api.problems import ProblemError
 from continualml.app.api.schema import described
 from continualml.app.api.serving import Serving, serving_of
 from continualml.app.api.tokens import check_file
 from continualml.errors import InputError
 from continualml.records import Json
 from continualml.settings import Project
-from continualml.store.engine import StoreUnavailableError
 
 _DRAIN_S = 8
-_READY_S = 2.0
 # The writer's thread and the event loop hand over to each other after each batch.
 _SWITCH_S = 0.0005
 _PREDICTS = re.compile(r"(?:/models/([^/]+))?/predict").fullmatch
@@ -104,7 +102,11 @@ def create(project: Project) -> Application:
         ("/generate", Generate()),
     )
     # Before FastAPI's own: routes are tried one after the other, and these are the busy ones.
-    app.router.routes[:0] = [Route(path, endpoint, methods=["POST"]) for path, endpoint in plain]
+    app.router.routes[:0] = [
+        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in plain),
+        *inference.ROUTES,
+        *invocations.ROUTES,
+    ]
     for part in (reading, history, columns, lag, trials, trying, job_routes, login):
         app.include_router(part.router)
     app.add_api_route("/livez", livez, summary="The process turns; open to all")
@@ -115,7 +117,8 @@ def create(project: Project) -> Application:
         summary="Every component's state, as last seen",
         responses={503: {"description": "The same, when the whole is down"}},
     )
-    metrics.install(app, [path for path, _ in plain])
+    measured = [r.path for r in (*inference.ROUTES, *invocations.ROUTES)]
+    metrics.install(app, [*measured, *(path for path, _ in plain)])
     page.install(app)
     problems.install(app)
     described(app)
@@ -129,15 +132,7 @@ async def livez() -> Json:
 
 async def readyz(request: Request) -> Json:
     """Answer 200 when predictions can be answered and logged now."""
-    serving = serving_of(request.scope)
-    champion = serving.champions.of(serving.model(None).name)
-    if not serving.health.writable:
-        raise ProblemError(503, "not-ready", "the log cannot be written; see /health")
-    try:
-        await asyncio.wait_for(serving.commit.submit([]), _READY_S)
-    except (TimeoutError, StoreUnavailableError) as error:
-        raise ProblemError(503, "not-ready", f"the log cannot be written: {error}") from error
-    return {"status": "ok", "version": champion.known.version}
+    return {"status": "ok", "version": await serving_of(request.scope).ready()}
 
 
 async def health(request: Request, response: Response) -> Json:

@@ -1,6 +1,7 @@
 """A prediction, the whole path on one screen: check, predict, append, answer."""
 
 import time
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -54,10 +55,10 @@ async def _answer(scope: Scope, receive: Receive, traced: str | None) -> tuple[b
     found = await serving.answering.answer(model, serving.readers[model.name].read(body), traced)
     serving.counts.answered(model.name, len(found.rows))
     champion = found.rows[0].version
-    return b"%d" % (champion or 0), _encode(_told(model, _in_log(found), champion))
+    return b"%d" % (champion or 0), _encode(_told(model, in_log(found), champion))
 
 
-def _in_log(found: Answered) -> list[Observed]:
+def in_log(found: Answered) -> Sequence[Observed]:
     """Take the rows as they stand in the log.
 
     Raises
@@ -93,9 +94,9 @@ def _check_same(row: Observed, log: Observed, i: int) -> None:
     )
 
 
-def _told(model: Model, rows: list[Observed], champion: int | None) -> Json:
+def _told(model: Model, rows: Sequence[Observed], champion: int | None) -> Json:
     """Write the answer; a row that an earlier version answered names that version itself."""
-    version = rows[0].version if len(rows) == 1 else champion
+    version = answered_by(rows, champion)
     predictions: list[Json] = []
     for row in rows:
         said: Json = {
@@ -106,6 +107,11 @@ def _told(model: Model, rows: list[Observed], champion: int | None) -> Json:
             said["version"] = row.version
         predictions.append(said)
     return {"model": model.name, "version": version, "predictions": predictions}
+
+
+def answered_by(rows: Sequence[Observed], champion: int | None) -> int | None:
+    """Tell the version of an answer: the champion, unless its one row was answered before."""
+    return rows[0].version if len(rows) == 1 else champion
 
 
 def prediction(model: Model, answer: NDArray[np.float64]) -> Json:

@@ -72,8 +72,8 @@ EXAMPLE: Json = {
 }
 
 
-def answer(problem: ProblemError) -> Response:
-    """Write the document of a problem."""
+def answer(problem: ProblemError, path: str = "") -> Response:
+    """Write the document of a problem, with the members that the clients of ``path`` look for."""
     title = http.HTTPStatus(problem.status).phrase
     body = {
         "type": f"urn:continualml:problem:{problem.kind}",
@@ -81,10 +81,22 @@ def answer(problem: ProblemError) -> Response:
         "status": problem.status,
         "detail": problem.detail,
         **{name: part for name, part in problem.parts.items() if part is not None},
+        **_of_others(problem, path),
     }
     return Response(
         msgspec.json.encode(body), problem.status, headers=problem.headers, media_type=MEDIA_TYPE
     )
+
+
+def _of_others(problem: ProblemError, path: str) -> Json:
+    """Say it also as other protocols do: the Open Inference Protocol, and MLflow's scoring."""
+    if path == "/v2" or path.startswith("/v2/"):
+        return {"error": problem.detail}
+    if path.endswith("/invocations"):
+        internal = problem.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR
+        code = "INTERNAL_ERROR" if internal else "BAD_REQUEST"
+        return {"error_code": code, "message": problem.detail}
+    return {}
 
 
 def of(error: Exception) -> ProblemError:
@@ -142,8 +154,8 @@ def install(app: FastAPI) -> None:
     """Answer every error of the application with a problem document."""
 
     # Async, because a plain function would be sent to a thread.
-    async def handle(_: Request, error: Exception) -> Response:
-        return answer(of(error))
+    async def handle(request: Request, error: Exception) -> Response:
+        return answer(of(error), request.url.path)
 
     for kind in (
         ProblemError,

@@ -6,23 +6,35 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
-from continualml.app.api import bodies, job_routes, logins, problems, trying
+from continualml.app.api import bodies, job_routes, logins, problems, tensors, trying
 from continualml.model import Model
 from continualml.records import Json
 
 _PARTS = "#/components/schemas/{name}"
-_OPEN = {"/livez", "/readyz"}
 _STATUS = {
     "400": "Not JSON",
     "401": "No token that holds",
     "403": "The token has not this scope",
-    "404": "No such model, or nothing of that name",
+    "404": "No such model or version, or nothing of that name",
     "409": "The id is recorded with other features; or another job runs",
     "413": "Too large, or too many rows",
+    "415": "Neither JSON nor CSV, or compressed",
     "422": "A field is not what was expected; the problem names it",
     "429": "Too many different wrong tokens came from this address",
     "503": "The store or the model cannot answer now, and nothing was recorded; try again",
 }
+
+
+_OPEN = {"/livez", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
+_READY = {"/readyz", "/ping", "/v2/health/ready"}
+_LOOKS = {
+    "/ping": "As /readyz, for clients of MLflow; open to all",
+    "/version": "The version of what serves, as text",
+    "/v2": "The server, as the Open Inference Protocol tells it",
+    "/v2/health/live": "The process turns; open to all",
+    "/v2/health/ready": "A warmed champion and a writable log; open to all",
+}
+_OF_A_MODEL = {"": "The tensors that it takes and gives", "/ready": "Whether it can answer now"}
 
 
 def described(app: FastAPI) -> None:
@@ -39,7 +51,7 @@ def described(app: FastAPI) -> None:
 
 def _with_plain_routes(app: FastAPI, document: Json) -> Json:
     types = (
-        *(bodies.PredictBody, bodies.LabelsBody, bodies.GenerateBody),
+        *(bodies.PredictBody, bodies.LabelsBody, bodies.GenerateBody, tensors.InferBody),
         *(trying.TryBody, job_routes.JobBody, logins.LoginBody),
     )
     _, parts = msgspec.json.schema_components(types, ref_template=_PARTS, schema_hook=_any_value)
@@ -72,7 +84,7 @@ def _with_plain_routes(app: FastAPI, document: Json) -> Json:
         "/labels": {"post": labels},
         "/feedback": {"post": labels},
         "/generate": {"post": generate},
-    }
+    } | _of_others(model, named)
     for path, body, example in (
         ("/models/{model}/try", "TryBody", {"features": row["features"]}),
         ("/models/{model}/jobs", "JobBody", {"kind": "backtest", "policy": {"cooldown": 500}}),
@@ -101,7 +113,7 @@ def _say_problems(path: str, operation: Json) -> None:
     answers: Json = operation["responses"]
     if "requestBody" not in operation:
         answers.pop("422", None)  # FastAPI's own
-    wanted = {"503"} if path == "/readyz" else set() if path in _OPEN else {"401", "403", "429"}
+    wanted = {"503"} if path in _READY else set() if path in _OPEN else {"401", "403", "429"}
     if path not in _OPEN and path != "/health":  # that one answers with what is down
         wanted |= {"503"}
     if operation.get("parameters"):
@@ -114,6 +126,49 @@ def _problem(status: str) -> Json:
     schema = {"$ref": _PARTS.format(name="Problem")}
     content = {problems.MEDIA_TYPE: {"schema": schema, "example": problems.EXAMPLE}}
     return {"description": _STATUS[status], "content": content}
+
+
+def _of_others(model: Model | None, named: Json) -> Json:
+    """Describe what other people's clients speak: MLflow's, and the Open Inference Protocol's."""
+    numeric = [f.name for f in model.numeric] if model else []
+    infer = _operation(
+        "Predict tensors, durably logged",
+        "InferBody",
+        {
+            "id": "night-7",
+            "inputs": [
+                {
+                    "name": "numeric",
+                    "shape": [1, len(numeric)],
+                    "datatype": "FP64",
+                    "data": [0.5] * len(numeric),
+                }
+            ],
+        },
+    )
+    score = _operation(
+        "Predict as MLflow's scoring server does, durably logged",
+        "Invocations",
+        {"dataframe_records": [_row(model)["features"] if model else {}]},
+    )
+    score["requestBody"]["content"]["application/json"]["schema"] = {"type": "object"}
+    score["requestBody"]["content"]["text/csv"] = {"schema": {"type": "string"}}
+    version = {**named, "name": "version"}
+    paths: Json = {path: {"get": _looks(summary)} for path, summary in _LOOKS.items()}
+    paths["/invocations"] = {"post": score}
+    paths["/models/{model}/invocations"] = {"post": {**score, "parameters": [named]}}
+    for path, parameters in (
+        ("/v2/models/{model}", [named]),
+        ("/v2/models/{model}/versions/{version}", [named, version]),
+    ):
+        paths[f"{path}/infer"] = {"post": {**infer, "parameters": parameters}}
+        for tail, summary in _OF_A_MODEL.items():
+            paths[f"{path}{tail}"] = {"get": {**_looks(summary), "parameters": parameters}}
+    return paths
+
+
+def _looks(summary: str) -> Json:
+    return {"summary": summary, "responses": {"200": {"description": "So it is"}}}
 
 
 def _any_value(_kind: type) -> Json:

@@ -1,5 +1,6 @@
 """What one serving process holds, from its start to its end."""
 
+import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,13 @@ from continualml.app.api.sessions import Sessions, key_in
 from continualml.app.api.tokens import Tokens, ensure_admin
 from continualml.model import Model
 from continualml.settings import Project
-from continualml.store.engine import open_store
+from continualml.store.engine import StoreUnavailableError, open_store
 from continualml.store.group_commit import GroupCommit
 
 _LOOK_S = 0.2
 _TOKENS_S = 0.4
 _HEALTH_S = 2.0
+_READY_S = 2.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -114,6 +116,23 @@ class Serving:
         self.commit.close()
         self.counts.close()
         self.engine.dispose()
+
+    async def ready(self) -> int:
+        """Return the version that answers for the default model, when its rows can be logged now.
+
+        Raises
+        ------
+        ProblemError
+            503 without a champion, or while the log cannot be written.
+        """
+        champion = self.champions.of(self.model(None).name)
+        if not self.health.writable:
+            raise ProblemError(503, "not-ready", "the log cannot be written; see /health")
+        try:
+            await asyncio.wait_for(self.commit.submit([]), _READY_S)
+        except (TimeoutError, StoreUnavailableError) as error:
+            raise ProblemError(503, "not-ready", f"the log cannot be written: {error}") from error
+        return champion.known.version
 
     def model(self, name: str | None) -> Model:
         """Return the model of that name, or the default one.

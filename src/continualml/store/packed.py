@@ -1,0 +1,87 @@
+"""Many observations of one answer, packed by column: no object for each row until one is asked for.
+
+A batch of a thousand rows is written about four times as fast so, with one statement.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from continualml.store.engine import Columns
+from continualml.store.log import Observed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed(Sequence[Observed]):
+    """Rows without categories that one version answered, at least one.
+
+    Parameters
+    ----------
+    ids
+        One for each row.
+    numeric, answer
+        Little-endian float64 of all rows, row after row; ``answer`` is None without a version.
+    """
+
+    model: str
+    ids: Sequence[str]
+    numeric: bytes
+    version: int | None
+    answer: bytes | None
+    recorded_at: float
+    revision: int | None = None
+    trace: str | None = None
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, at: int) -> Observed: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Observed]: ...
+    def __getitem__(self, at: int | slice) -> Observed | Sequence[Observed]:
+        """Make the row, or the rows, at a place."""
+        if isinstance(at, slice):
+            return [self._row(i) for i in range(*at.indices(len(self)))]
+        return self._row(range(len(self))[at])
+
+    def __iter__(self) -> Iterator[Observed]:
+        """Make the rows, one after the other."""
+        return map(self._row, range(len(self)))
+
+    @property
+    def columns(self) -> Columns:
+        """The table's columns, as ``Appender`` takes them."""
+        same: dict[str, Any] = {
+            "model": self.model,
+            "categorical": None,
+            "version": self.version,
+            "revision": self.revision,
+            "recorded_at": self.recorded_at,
+            "trace": self.trace,
+        }
+        cut = {"numeric": self.numeric}
+        if self.answer is None:
+            same["answer"] = None
+        else:
+            cut["answer"] = self.answer
+        return Columns(n=len(self), same=same, cut=cut, texts={"observation_id": self.ids})
+
+    def _row(self, i: int) -> Observed:
+        n, answer = len(self.ids), self.answer
+        width = len(self.numeric) // n
+        if answer is not None:
+            step = len(answer) // n
+            answer = answer[i * step : (i + 1) * step]
+        return Observed(
+            model=self.model,
+            observation_id=self.ids[i],
+            numeric=self.numeric[i * width : (i + 1) * width],
+            categorical=None,
+            version=self.version,
+            answer=answer,
+            recorded_at=self.recorded_at,
+            revision=self.revision,
+            trace=self.trace,
+        )
