@@ -1,9 +1,12 @@
 """The client before a real server, and before one that fails as real ones do."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import httpx
 import pytest
@@ -161,3 +164,13 @@ def test_it_gives_up_and_says_why(between: Callable[..., str], secret: str) -> N
         pytest.raises(UnavailableError, match="ConnectError"),
     ):
         client.predict(ROW)
+
+
+def test_the_example_of_the_docs_runs(api: httpx.Client, project: Project) -> None:
+    text = (Path(__file__).parents[2] / "docs/clients.md").read_text("utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    code = code.replace("http://127.0.0.1:8000", str(api.base_url))
+    code = code.replace(".continual/admin.token", str(project.settings.admin_token))
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[1:] == ["accepted", "1"]

@@ -13,6 +13,7 @@ from continualml.cli import (
     looking,
     notifying,
     running,
+    scoring,
     tokens,
     trying,
     turning,
@@ -36,6 +37,7 @@ app.command()(running.serve)
 app.command()(running.dashboard)
 app.command()(turning.cycle)
 app.command()(turning.train)
+app.command()(scoring.score)
 app.command("replay-stream")(running.replay_stream)
 app.command()(trying.backtest)
 app.command()(trying.simulate)

@@ -37,7 +37,7 @@ def read(path: Path, model: Model, *, limit: int | None = None) -> Table:
         if limit is not None and len(labels) >= limit:
             break
         labels.append(_label(path, line, model, row[model.target].strip()))
-        instances.append({f.name: _value(path, line, f, row[f.name]) for f in model.features})
+        instances.append({f.name: value(path, line, f, row[f.name]) for f in model.features})
     return Table(rows=features.read(model, instances), labels=tuple(labels))
 
 
@@ -128,7 +128,14 @@ def _label(path: Path, line: int, model: Model, text: str) -> str:
     raise InputError(where, expected=expected, got=text)
 
 
-def _value(path: Path, line: int, f: Feature, text: str) -> object:
+def value(path: Path, line: int, f: Feature, text: str) -> object:
+    """Read one cell as a feature takes it; None where it is missing.
+
+    Raises
+    ------
+    InputError
+        Naming the line and the column.
+    """
     text = text.strip()
     if text.lower() in MISSING:
         if not f.nullable:
@@ -136,10 +143,10 @@ def _value(path: Path, line: int, f: Feature, text: str) -> object:
         return None
     if f.kind == "categorical":
         return text
-    value = number(text)
-    if value is None:
+    known = number(text)
+    if known is None:
         raise InputError(f"{path}:{line}, column {f.name}", expected="a number", got=text)
-    return value
+    return known
 
 
 def _all_numbers(values: list[str]) -> bool:
