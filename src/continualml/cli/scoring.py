@@ -19,9 +19,7 @@ def score(
     config: Config = None,
     data: Data = None,
     model: ModelName = None,
-    log: Annotated[
-        bool, typer.Option("--log/--no-log", help="Record the rows, so that labels can follow.")
-    ] = True,
+    no_log: Annotated[bool, typer.Option("--no-log", help="Record nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Answer each row of a table with the champion; recorded as through /predict."""
@@ -45,7 +43,7 @@ def score(
             source,
             asked,
             champion,
-            engine if log else None,
+            None if no_log else engine,
             write_rows,
             advance=lambda rows: bar.advance(task, rows),
         )
@@ -54,7 +52,7 @@ def score(
         print_rows([asdict(done)], as_json=True)
         return
     said = f"{done.model}: {done.rows} rows answered by version {done.version}"
-    if log:
+    if not no_log:
         said += f"; {done.recorded} recorded"
         said += f", {done.known} were there and have their recorded answers" if done.known else ""
     typer.echo(f"{said}; {output}")

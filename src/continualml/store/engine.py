@@ -312,7 +312,7 @@ class Appender:
             packed, width = _padded(text) if text is not None else _sized(columns, name)
             piece = f"substr({bound(packed)}, 1 + i * {width}, {width})"
             # SQLite finds the place in bytes at once, in a text by counting from its beginning.
-            chosen.append(piece if text is None else f"rtrim(CAST({piece} AS TEXT), char({_PAD}))")
+            chosen.append(piece if text is None else _as_text(piece, padded=_PADDING in packed))
         names = ", ".join(f'"{name}"' for name in self._names)
         # Names of our own table, and numbers.
         sql = (
@@ -359,8 +359,15 @@ def _sized(columns: Columns, name: str) -> tuple[bytes, int]:
     return packed, len(packed) // columns.n
 
 
+def _as_text(piece: str, *, padded: bool) -> str:
+    return f"rtrim(CAST({piece} AS TEXT), char({_PAD}))" if padded else f"CAST({piece} AS TEXT)"
+
+
 def _padded(texts: Sequence[str]) -> tuple[bytes, int]:
     """Make pieces of equal length; what pads them occurs in no text."""
+    together = "".join(texts)
+    if together.isascii() and len({len(text) for text in texts}) == 1:
+        return together.encode(), len(texts[0])
     encoded = [text.encode() for text in texts]
     width = max(map(len, encoded))
     return b"".join(piece.ljust(width, _PADDING) for piece in encoded), width

@@ -85,3 +85,15 @@ class Packed(Sequence[Observed]):
             revision=self.revision,
             trace=self.trace,
         )
+
+
+def answers(rows: Sequence[Observed]) -> bytes:
+    """Put the answers of rows together; those of packed ones are."""
+    if isinstance(rows, Packed):
+        return rows.answer or b""
+    return b"".join(row.answer or b"" for row in rows)
+
+
+def ids(rows: Sequence[Observed]) -> Sequence[str]:
+    """Tell the ids of rows; packed ones have them ready."""
+    return rows.ids if isinstance(rows, Packed) else [row.observation_id for row in rows]

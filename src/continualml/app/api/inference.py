@@ -3,6 +3,7 @@
 Only the champion answers; a request for another version is refused, never answered by another one.
 """
 
+from collections.abc import Sequence
 from importlib.metadata import version as installed
 from typing import Any, Final
 
@@ -20,13 +21,14 @@ from continualml.app.api.serving import Serving, serving_of
 from continualml.errors import InputError
 from continualml.model import Model
 from continualml.records import Json
+from continualml.store import packed
 
 LENGTH: Final = "inference-header-content-length"
 _BINARY: Final = "application/octet-stream"
 _DECODER: Final = msgspec.json.Decoder(tensors.InferBody)
 _encode = msgspec.json.Encoder().encode
 
-_Named = tuple[str, str, list[int], "NDArray[Any] | list[str]"]
+_Named = tuple[str, str, list[int], "NDArray[Any] | Sequence[str]"]
 
 
 async def infer(request: Request) -> Response:
@@ -43,9 +45,8 @@ async def infer(request: Request) -> Response:
     serving.counts.answered(model.name, len(found.rows))
     champion = found.rows[0].version
     logged = in_log(found)
-    answer = np.frombuffer(b"".join(row.answer or b"" for row in logged), "<f8")
-    ids = [row.observation_id for row in logged]
-    made = _outputs(model, answer.reshape(len(logged), model.width), ids)
+    answer = np.frombuffer(packed.answers(logged), "<f8").reshape(len(logged), model.width)
+    made = _outputs(model, answer, packed.ids(logged))
     version = answered_by(logged, champion)
     told: Json = {"model_name": model.name, "model_version": str(version)}
     if asked.id is not None:
@@ -88,7 +89,7 @@ def _binary(model: Model, asked: tensors.InferBody) -> dict[str, bool]:
     return wanted
 
 
-def _outputs(model: Model, answer: NDArray[np.float64], ids: list[str]) -> list[_Named]:
+def _outputs(model: Model, answer: NDArray[np.float64], ids: Sequence[str]) -> list[_Named]:
     n = len(ids)
     given: _Named = (tensors.IDS, "BYTES", [n], ids)
     if model.kind == "regression":
