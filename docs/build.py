@@ -36,6 +36,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
     GUIDES: (
         "docs/own-data.md",
         "docs/dashboard.md",
+        "docs/clients.md",
         "docs/postgresql.md",
         "docs/upgrade.md",
         "docs/backup.md",

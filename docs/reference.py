@@ -62,7 +62,8 @@ def _http() -> Iterator[str]:
     parts = document["components"]["schemas"]
     yield f"# HTTP, route by route\n\n{_MADE}"
     yield "Bodies are JSON. A token goes in the header `Authorization: Bearer …`; every route but"
-    yield "`/livez` and `/readyz` wants one. Errors are problem documents (RFC 9457), see"
+    yield "`/livez`, `/readyz`, `/ping` and `/v2/health/…` wants one. Errors are problem documents"
+    yield "(RFC 9457), see"
     yield "[Problem](#problem). A running server shows the same at `/docs`, `/openapi.json`.\n"
     for path, item in document["paths"].items():
         for method, operation in item.items():

@@ -332,7 +332,13 @@ def _follow(reader: Reader, command: str, *, served_by: str) -> None:
     if program == "curl":
         with reader.leaves_running(served_by, reader.answers):
             told = reader.types(command)
-            said = ('"predictions"', '"accepted"', '"outputs"', '"status":"ok"', "continual_workers 1.0")
+            said = (
+                '"predictions"',
+                '"accepted"',
+                '"outputs"',
+                '"status":"ok"',
+                "continual_workers 1.0",
+            )
             assert any(word in told for word in said)
     elif verb == "replay-stream":
         with reader.leaves_running(served_by, reader.answers):

@@ -34,6 +34,17 @@ _LOOKS = {
     "/v2/health/live": "The process turns; open to all",
     "/v2/health/ready": "A warmed champion and a writable log; open to all",
 }
+_INVOCATIONS: Json = {
+    "type": "object",
+    "description": "One of the four forms of MLflow's scoring protocol.",
+    "properties": {
+        "dataframe_split": {"type": "object", "description": "The lists columns and data."},
+        "dataframe_records": {"type": "array", "description": "Rows by name."},
+        "instances": {"type": "array", "description": "Rows by name, or in the schema's order."},
+        "inputs": {"description": "The same, or columns by name."},
+        "params": {"type": "object", "description": "Empty; models here take none."},
+    },
+}
 _OF_A_MODEL = {"": "The tensors that it takes and gives", "/ready": "Whether it can answer now"}
 
 
@@ -56,7 +67,9 @@ def _with_plain_routes(app: FastAPI, document: Json) -> Json:
     )
     _, parts = msgspec.json.schema_components(types, ref_template=_PARTS, schema_hook=_any_value)
     components = document.setdefault("components", {})
-    components.setdefault("schemas", {}).update(parts, Problem=problems.SCHEMA)
+    components.setdefault("schemas", {}).update(
+        parts, Problem=problems.SCHEMA, Invocations=_INVOCATIONS
+    )
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
     project = app.state.project
     model: Model | None = project.models.get(project.default)
@@ -151,7 +164,6 @@ def _of_others(model: Model | None, named: Json) -> Json:
         "Invocations",
         {"dataframe_records": [_row(model)["features"] if model else {}]},
     )
-    score["requestBody"]["content"]["application/json"]["schema"] = {"type": "object"}
     score["requestBody"]["content"]["text/csv"] = {"schema": {"type": "string"}}
     version = {**named, "name": "version"}
     paths: Json = {path: {"get": _looks(summary)} for path, summary in _LOOKS.items()}
