@@ -63,8 +63,8 @@ def _http() -> Iterator[str]:
     yield f"# HTTP, route by route\n\n{_MADE}"
     yield "Bodies are JSON. A token goes in the header `Authorization: Bearer …`; every route but"
     yield "`/livez`, `/readyz`, `/ping` and `/v2/health/…` wants one. Errors are problem documents"
-    yield "(RFC 9457), see"
-    yield "[Problem](#problem). A running server shows the same at `/docs`, `/openapi.json`.\n"
+    yield "(RFC 9457), see [Problem](#problem). A running server shows the same at `/docs` and"
+    yield "`/openapi.json`.\n"
     for path, item in document["paths"].items():
         for method, operation in item.items():
             yield f"## `{method.upper()} {path}`\n"
@@ -83,7 +83,8 @@ def _http() -> Iterator[str]:
     yield "## Bodies\n"
     for name in (
         *("PredictBody", "Instance", "LabelsBody", "LabelItem", "GenerateBody"),
-        *("TryBody", "JobBody", "LoginBody", "Problem"),
+        *("TryBody", "JobBody", "LoginBody"),
+        *("InferBody", "Tensor", "Output", "Invocations", "Problem"),
     ):
         yield f"### {name}\n"
         yield f"{_plain(parts[name]['description'])}\n"

