@@ -90,7 +90,11 @@ def unlogged() -> FastAPI:
     """Our application, whose log acknowledges at once and keeps nothing."""
 
     def acknowledge(
-        _: GroupCommit, rows: Sequence[Observed], told: Callable[[list[Observed | None]], None]
+        _: GroupCommit,
+        rows: Sequence[Observed],
+        told: Callable[[list[Observed | None]], None],
+        *,
+        alone: bool = False,  # noqa: ARG001  as it is called
     ) -> None:
         asyncio.get_running_loop().call_soon(told, list[Observed | None]([None] * len(rows)))
 
