@@ -24,7 +24,7 @@ _INK, _MARK, _SOFT = "#1b2733", "#c8442f", "#7f95a8"
 _RULES = {
     "t-test every 50 rows": _MARK,
     "t-test every 50 rows, alpha over looks": "#d99a3d",
-    "ours at alpha .05, block 48": "#0b6e99",
+    "ours, one challenger, block 48": "#0b6e99",
 }
 
 

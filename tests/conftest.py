@@ -1,5 +1,6 @@
 """What many tests stand on: a small model, its rows, and a loop over a real store."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,16 @@ settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Keep the environment as it was: MLflow's client writes its address there."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @dataclass(frozen=True, slots=True)

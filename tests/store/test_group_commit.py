@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -251,6 +252,19 @@ def test_a_slow_disk_holds_up_the_event_loop_once(file: Engine) -> None:
 
     asyncio.run(several())
     assert names.index("group-commit") == names.count(threading.main_thread().name) > 0
+
+
+def test_readers_that_hold_every_connection_hold_up_no_prediction(file: Engine) -> None:
+    async def both() -> list[list[Observed | None] | Exception]:
+        commit = GroupCommit(file)
+        told = [await alone(commit, "a"), await commit.submit([row("b"), row("c")])]
+        commit.close()
+        return told
+
+    with ExitStack() as held:
+        for _ in range(15):  # what SQLAlchemy's pool gives out at most
+            held.enter_context(file.connect())
+        assert asyncio.run(both()) == [[None], [None, None]]
 
 
 def test_while_another_process_writes_the_event_loop_turns(file: Engine) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from continualml.errors import InputError
 from continualml.store import private
@@ -148,6 +149,8 @@ def _told() -> Iterator[None]:
         if error.connection_invalidated or _heals(error):
             raise StoreUnavailableError(str(error.orig)) from error
         raise
+    except PoolTimeoutError as error:  # every connection is in use
+        raise StoreUnavailableError(str(error)) from error
 
 
 def _heals(error: DBAPIError) -> bool:
@@ -331,7 +334,8 @@ class Appender:
 
     def _connect_sqlite(self) -> Any:
         """Open a connection with a view of its own, whose trigger numbers the rows."""
-        pooled = self._engine.raw_connection()
+        # Out of a pool of its own, so that it never waits for the connections that readers hold.
+        pooled = self._engine.pool.recreate().connect()
         connection: Any = pooled.driver_connection
         pooled.detach()  # it does not go back with its view
         table = self._table.name

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from continualml.app.api.asking import Asked, category_texts, rows_of
 from continualml.app.api.champion import Champions
+from continualml.app.api.problems import ProblemError
 from continualml.model import Model
 from continualml.store.group_commit import GroupCommit
 from continualml.store.log import Observed
@@ -95,8 +96,13 @@ class Answering:
         answered: list[tuple[Ask, Sequence[Observed]]] = []
         while self._waiting and not answered:
             now, self._waiting = _next_asks(self._waiting)
-            for name, asks in groupby(now, lambda ask: ask.model.name):
-                answered += self._answered(name, list(asks))
+            try:
+                for name, asks in groupby(now, lambda ask: ask.model.name):
+                    answered += self._answered(name, list(asks))
+            except Exception as error:  # noqa: BLE001  else these, and all to come, wait for ever
+                answered = []
+                for ask in now:
+                    ask.fail(error)
         self._under_way = bool(answered)
         if answered:
             alone = len(answered) == 1
@@ -109,11 +115,11 @@ class Answering:
         """Run the graph once for all; a request whose rows have no answer is told so."""
         try:
             champion = self._champions.of(name)
-            rows = rows_of(asks[0].model, [ask.asked for ask in asks])
-        except Exception as error:  # noqa: BLE001  handed on to each request that waits
+        except ProblemError as error:  # those of other models have theirs
             for ask in asks:
                 ask.fail(error)
             return []
+        rows = rows_of(asks[0].model, [ask.asked for ask in asks])
         version, revision = champion.known.version, champion.revision
         found: list[tuple[Ask, Sequence[Observed]]] = []
         said = champion.answers(rows, [len(ask.asked.numeric) for ask in asks])
