@@ -55,7 +55,7 @@ def _column(column: dict[str, Any]) -> None:
         for what in ("reference", "now")
         if c[what] is not None
     ]
-    show(cells(rows, title=f"{column['name']} ({column['of']}): {level}"), height=260)
+    show(cells(rows, title=f"{column['name']}: {level}"), height=260)
 
 
 @st.fragment(run_every="15s")

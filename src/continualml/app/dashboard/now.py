@@ -29,8 +29,8 @@ def _state() -> None:
     loop = model["loop"]
     one, two, three, four = st.columns(4)
     follows = f"follows {loop['follows']}" if loop and loop["follows"] else "stands still"
-    champion = f"version {model['champion']}" if model["champion"] else "none yet"
-    one.metric("Champion", champion, follows if loop else None, **_PLAIN)
+    champion = str(model["champion"]) if model["champion"] else "none yet"
+    one.metric("Champion: version", champion, follows if loop else None, **_PLAIN)
     icon, word = STATES[state["status"]]
     two.metric("Health", f"{icon} {word}", _looked(state), **_PLAIN)
     three.metric("Next check", *_next(model, state), **_PLAIN)
