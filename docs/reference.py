@@ -83,7 +83,7 @@ def _http() -> Iterator[str]:
     yield "## Bodies\n"
     for name in (
         *("PredictBody", "Instance", "LabelsBody", "LabelItem", "GenerateBody"),
-        *("TryBody", "JobBody", "LoginBody"),
+        *("TryBody", "JobBody", "LoginBody", "VouchedBody"),
         *("InferBody", "Tensor", "Output", "Invocations", "Problem"),
     ):
         yield f"### {name}\n"

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -37,7 +38,7 @@ _PASSWORD_REMEDY = (
 )
 _SECRETS = (
     *("API_KEY", "DASHBOARD_PASSWORD", "DISCORD_WEBHOOK_URL"),
-    *("NOTIFY_URL", "KUMA_PASSWORD"),
+    *("NOTIFY_URL", "KUMA_PASSWORD", "OIDC_CLIENT_SECRET"),
 )
 _NEAR = 0.85
 _INIT = "run `continual init --from data.csv --target y`"
@@ -46,6 +47,7 @@ _SECRET_KEY = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 _PART_OF_A_UNION = re.compile(r"Table$|^str$|^literal\[")
 _BUDGET = re.compile(r"1 per ([\d_]+) (row|day|week)s?")
 _PERIOD = re.compile(r"(\d+) (hour|day|week)s?")
+_ALLOWED = re.compile(r"[^@\s]*@[a-z0-9-]+(\.[a-z0-9-]+)+")
 _DAYS = {"hour": 1 / 24, "day": 1.0, "week": 7.0}
 
 
@@ -229,6 +231,19 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("CONTINUAL_DASHBOARD_PASSWORD", "DASHBOARD_PASSWORD"),
         description="opens the dashboard, beside tokens; without one only a token does",
     )
+    oidc_url: str | None = Field(
+        None, description="an OpenID provider whose people may log in to the dashboard: its issuer"
+    )
+    oidc_client_id: str | None = Field(None, description="what the provider calls the dashboard")
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="the dashboard's secret at the provider; the API does not need it"
+    )
+    oidc_allow: str = Field(
+        "", description="who of them may: e-mail addresses and @domains, with commas between"
+    )
+    oidc_name: str = Field(
+        "single sign-on", min_length=1, max_length=40, description="what people call the provider"
+    )
     discord_webhook_url: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("CONTINUAL_DISCORD_WEBHOOK_URL", "DISCORD_WEBHOOK_URL"),
@@ -293,6 +308,11 @@ class Settings(BaseSettings):
     def api(self) -> str:
         """Address of the API for other processes."""
         return (self.api_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def oidc_allowed(self) -> frozenset[str]:
+        """The e-mail addresses and @domains of the allow list, in small letters."""
+        return frozenset(e for part in self.oidc_allow.split(",") if (e := part.strip().lower()))
 
     @property
     def artifacts(self) -> Path:
@@ -504,6 +524,8 @@ def _settings(
         check_key(settings.api_key.get_secret_value())
     if settings.dashboard_password is not None:
         check_password(settings.dashboard_password.get_secret_value())
+    if faults := _faults_of_oidc(settings):
+        raise ConfigError("environment", faults)
     url = settings.database_url or f"sqlite:///{settings.data / 'log.sqlite'}"
     return settings.model_copy(update={"database_url": url, "config": path})
 
@@ -541,6 +563,33 @@ def check_password(password: str) -> None:
             "environment",
             [_PASSWORD_REMEDY],
         )
+
+
+def is_private(url: str) -> bool:
+    """Say whether nobody between could read or change what this address answers."""
+    parts = urlsplit(url)
+    here = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and here))
+
+
+def _faults_of_oidc(said: Settings) -> list[str]:
+    """Find what is missing or unsafe where an OpenID provider is set; nobody gets in by a slip."""
+    if said.oidc_url is None:
+        names = ("oidc_client_id", "oidc_client_secret", "oidc_allow")
+        lone = [name.upper() for name in names if getattr(said, name)]
+        return [f"CONTINUAL_{name}: set, but CONTINUAL_OIDC_URL is not" for name in lone]
+    faults = []
+    if not is_private(said.oidc_url) or urlsplit(said.oidc_url).username:
+        faults += ["CONTINUAL_OIDC_URL: expected https://…, or http:// on loopback, no password"]
+    if not said.oidc_client_id:
+        faults += ["CONTINUAL_OIDC_CLIENT_ID: expected the id of the dashboard at the provider"]
+    if not said.oidc_allowed:
+        faults += ["CONTINUAL_OIDC_ALLOW: expected e-mail addresses or @domains, got an empty list"]
+    wrong = sorted(e for e in said.oidc_allowed if not _ALLOWED.fullmatch(e))
+    faults += [
+        f"CONTINUAL_OIDC_ALLOW: expected name@example.org or @example.org, got {e!r}" for e in wrong
+    ]
+    return faults
 
 
 def _from_files() -> dict[str, str]:

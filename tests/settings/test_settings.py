@@ -219,6 +219,40 @@ def test_the_example_is_valid_and_every_setting_is_documented() -> None:
             assert f"`{key}`" in reference, key
 
 
+OIDC = {"URL": "https://id.example", "CLIENT_ID": "us", "ALLOW": "a@firm.example, @Firm.example"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "fault"),
+    [
+        ("ALLOW", "", "CONTINUAL_OIDC_ALLOW: .* got an empty list"),
+        ("ALLOW", " , ", "CONTINUAL_OIDC_ALLOW: .* got an empty list"),
+        ("ALLOW", "*", r"CONTINUAL_OIDC_ALLOW: .* got '\*'"),
+        ("ALLOW", "a@firm.example firm.example", "CONTINUAL_OIDC_ALLOW: .* got 'a@firm"),
+        ("ALLOW", "@", "CONTINUAL_OIDC_ALLOW: .* got '@'"),
+        ("CLIENT_ID", "", "CONTINUAL_OIDC_CLIENT_ID"),
+        ("URL", "", "CONTINUAL_OIDC_ALLOW: set, but CONTINUAL_OIDC_URL is not"),
+        ("URL", "http://id.example", "CONTINUAL_OIDC_URL: expected https"),
+        ("URL", "https://me@id.example", "CONTINUAL_OIDC_URL: expected https"),
+    ],
+)
+def test_a_provider_that_would_let_in_nobody_or_anybody_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, said: str, fault: str
+) -> None:
+    for variable, value in (OIDC | {name: said}).items():
+        monkeypatch.setenv(f"CONTINUAL_OIDC_{variable}", value)
+
+    with pytest.raises(ConfigError, match=fault):
+        load()
+
+
+def test_a_provider_is_taken_with_its_allow_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in OIDC.items():
+        monkeypatch.setenv(f"CONTINUAL_OIDC_{variable}", value)
+
+    assert load().settings.oidc_allowed == {"a@firm.example", "@firm.example"}
+
+
 @pytest.mark.parametrize(
     ("said", "days"), [("1 per 30 days", 30.0), ("1 per 1 day", 1.0), ("1 per 2 weeks", 14.0)]
 )

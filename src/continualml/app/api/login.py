@@ -1,4 +1,4 @@
-"""Logging in: a password or a token becomes a session that may read, for some hours."""
+"""Logging in: what somebody shows becomes a session that may read, for some hours."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,10 +8,13 @@ from fastapi import APIRouter, Request
 
 from continualml.app.api.asked import body_of
 from continualml.app.api.logins import LoginBody
-from continualml.app.api.serving import serving_of
+from continualml.app.api.problems import ProblemError
+from continualml.app.api.provider import VouchedBody
+from continualml.app.api.serving import Serving, serving_of
 
 router = APIRouter()
 _MOST_BYTES: Final = 4_000
+_MOST_BYTES_VOUCHED: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,26 @@ async def login(request: Request) -> Session:
     body = await body_of(request, LoginBody, _MOST_BYTES)
     peer = request.client.host if request.client else ""
     await serving.logins.check(serving.tokens, body, peer)
+    return _begun(serving)
+
+
+@router.post("/login/oidc", summary="What an OpenID provider vouches for becomes such a session")
+async def vouched(request: Request) -> Session:
+    """Begin a session for somebody of the allow list, after the provider's own identity token."""
+    serving = serving_of(request.scope)
+    body = await body_of(request, VouchedBody, _MOST_BYTES_VOUCHED)
+    if serving.provider is None:
+        raise ProblemError(
+            404,
+            "no-provider",
+            "no OpenID provider is set for the API",
+            remedy="set CONTINUAL_OIDC_URL, CONTINUAL_OIDC_CLIENT_ID and CONTINUAL_OIDC_ALLOW",
+        )
+    await serving.provider.check(body.id_token)
+    return _begun(serving)
+
+
+def _begun(serving: Serving) -> Session:
     token, ends = serving.tokens.sessions.begin(datetime.now(UTC).timestamp())
     at = datetime.fromtimestamp(ends, UTC).isoformat(timespec="seconds")
     return Session(token=token, ends_at=at)

@@ -36,6 +36,7 @@ from continualml.app.api.connections import Connection
 from continualml.app.api.generate import Generate
 from continualml.app.api.labels import labels
 from continualml.app.api.predict import Predict
+from continualml.app.api.provider import Provider
 from continualml.app.api.schema import described
 from continualml.app.api.serving import Serving, serving_of
 from continualml.app.api.tokens import check_file
@@ -158,13 +159,14 @@ def serve(project: Project) -> int:
 
     Returns
     -------
-    The exit code: 2 if the admin token's file is not safe or the port is taken, 0 after an
-    orderly end.
+    The exit code: 2 if the admin token's file is not safe, the port is taken or an extra is
+    missing, 0 after an orderly end.
     """
     said = project.settings
     logs.begin(said)
     try:
         check_file(said.admin_token)
+        Provider.of(said)
         ports.check(said)
     except InputError as error:
         logger.error("{}", error)

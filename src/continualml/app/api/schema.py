@@ -6,12 +6,13 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
-from continualml.app.api import bodies, job_routes, logins, problems, tensors, trying
+from continualml.app.api import bodies, job_routes, logins, problems, provider, tensors, trying
 from continualml.model import Model
 from continualml.records import Json
 
 _PARTS = "#/components/schemas/{name}"
 _MEDIA = "415"
+_LOGINS = {"/login", "/login/oidc"}
 _STATUS = {
     "400": "Not JSON",
     "401": "No token that holds",
@@ -69,6 +70,7 @@ def _with_plain_routes(app: FastAPI, document: Json) -> Json:
     types = (
         *(bodies.PredictBody, bodies.LabelsBody, bodies.GenerateBody, tensors.InferBody),
         *(trying.TryBody, job_routes.JobBody, logins.LoginBody),
+        provider.VouchedBody,
     )
     _, parts = msgspec.json.schema_components(types, ref_template=_PARTS, schema_hook=_any_value)
     components = document.setdefault("components", {})
@@ -107,6 +109,7 @@ def _with_plain_routes(app: FastAPI, document: Json) -> Json:
         ("/models/{model}/try", "TryBody", {"features": row["features"]}),
         ("/models/{model}/jobs", "JobBody", {"kind": "backtest", "policy": {"cooldown": 500}}),
         ("/login", "LoginBody", {"secret": "ct_the-token"}),  # nosec B105  an example
+        ("/login/oidc", "VouchedBody", {"id_token": "eyJhbGciOi…"}),
     ):
         made = document["paths"][path]["post"]
         plain = _operation(made["summary"], body, example)
@@ -118,7 +121,7 @@ def _with_plain_routes(app: FastAPI, document: Json) -> Json:
         }
     for path, item in document["paths"].items():
         for operation in item.values():
-            if path not in _OPEN and path != "/login":
+            if path not in _OPEN and path not in _LOGINS:
                 operation["security"] = [{"bearer": []}]
             _say_problems(path, operation)
     for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which never come

@@ -20,6 +20,7 @@ from continualml.app.api.jobs import Jobs
 from continualml.app.api.logins import Logins
 from continualml.app.api.looked import Looked
 from continualml.app.api.problems import ProblemError
+from continualml.app.api.provider import Provider
 from continualml.app.api.sessions import Sessions, key_in
 from continualml.app.api.tokens import Tokens, ensure_admin
 from continualml.model import Model
@@ -51,6 +52,7 @@ class Serving:
     counts: Counts
     figures: Figures
     logins: Logins
+    provider: Provider | None
     looked: Looked
     jobs: Jobs
     most_bytes: int
@@ -64,12 +66,13 @@ class Serving:
         Raises
         ------
         InputError
-            If the admin token is not safe.
+            If the admin token is not safe, or a provider is set without the extra.
         """
         settings = project.settings
         engine = open_store(settings.database_url)
         ensure_admin(engine, settings.admin_token, settings.api_key)
-        sessions = Sessions(key_in(settings.session_key), settings.dashboard_password)
+        key, allowed = key_in(settings.session_key), settings.oidc_allowed
+        sessions = Sessions(key, settings.dashboard_password, allowed)
         tokens = Tokens(engine, sessions)
         tokens.look()
         champions = Champions(engine, settings.data / "artifacts", project.models)
@@ -101,6 +104,7 @@ class Serving:
             counts=counts,
             figures=Figures(engine, project, health, counts),
             logins=Logins(),
+            provider=Provider.of(settings),
             looked=Looked(),
             jobs=Jobs(project),
             most_bytes=settings.max_body_bytes,

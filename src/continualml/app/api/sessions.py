@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ _N, _R, _P, _MEMORY = 2**15, 8, 3, 64 << 20
 class Sessions:
     """Makes sessions and knows its own again, in every process that has the same key.
 
-    A password that changes ends all sessions: their signatures hang on its hash.
+    A password or an allow list that changes ends all sessions: their signatures hang on both.
 
     Parameters
     ----------
@@ -31,13 +32,19 @@ class Sessions:
         32 random bytes, kept in the data directory.
     password
         What people log in with; only its slow hash is kept. None: there is no password.
+    allowed
+        Whom an OpenID provider may vouch for.
     """
 
-    def __init__(self, key: bytes, password: SecretStr | None) -> None:
+    def __init__(
+        self, key: bytes, password: SecretStr | None, allowed: Collection[str] = ()
+    ) -> None:
         self._salt = hmac.digest(key, b"salt", "sha256")
         known = None if password is None else self._hash(password.get_secret_value())
         self._known = known
         self._key = hmac.digest(key, known or b"no password", "sha256")
+        if allowed:
+            self._key = hmac.digest(self._key, "\n".join(sorted(allowed)).encode(), "sha256")
 
     def is_password(self, secret: str) -> bool:
         """Compare with the password; takes as long where there is none."""

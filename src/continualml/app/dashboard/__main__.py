@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 from continualml import settings
+from continualml.app.dashboard import provider
 from continualml.errors import InputError, Said
 from continualml.settings import Settings
 
 API = "CONTINUAL_API_URL"
+_SECRETS = ("API_KEY", "PASSWORD", "WEBHOOK_URL", "CLIENT_SECRET")
 
 
 def command(said: Settings) -> list[str]:
@@ -30,6 +32,8 @@ def command(said: Settings) -> list[str]:
         "logger.enableRich": "false",
     }
     page = Path(__file__).with_name("page.py")
+    if said.oidc_url is not None:
+        flags["secrets.files"] = provider.file(said)
     told = [f"--{name}={value}" for name, value in flags.items()]
     return [sys.executable, "-m", "streamlit", "run", str(page), *told]
 
@@ -40,7 +44,7 @@ def serve(said: Settings) -> None:
     Raises
     ------
     InputError
-        If the extra is not installed.
+        If the extra is not installed, or a provider is set without the dashboard's secret there.
     """
     if importlib.util.find_spec("streamlit") is None:
         raise InputError(
@@ -50,7 +54,8 @@ def serve(said: Settings) -> None:
             remedy='pip install "continualml[dashboard]"',
         )
     os.environ[API] = said.api
-    for name in [n for n in os.environ if n.endswith(("API_KEY", "PASSWORD", "WEBHOOK_URL"))]:
+    provider.tell(said)
+    for name in [n for n in os.environ if n.endswith(_SECRETS)]:
         del os.environ[name]  # it asks with the session of who looks, and needs no secret
     argv = command(said)
     os.execv(argv[0], argv)  # noqa: S606  # nosec B606  our own interpreter, no shell

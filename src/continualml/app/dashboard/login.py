@@ -4,6 +4,7 @@ from typing import Any
 
 import streamlit as st
 
+from continualml.app.dashboard import single
 from continualml.app.dashboard.asking import ENDED, SESSION, post, said_plainly
 from continualml.app.dashboard.words import moment
 
@@ -22,6 +23,8 @@ def form() -> None:
         st.write("Log in to see what the loop does and why.")
         if st.session_state.pop(ENDED, False):
             st.info("Your session has ended. Log in again.", icon=":material/schedule:")
+        if single.is_offered():
+            single.offer()
         with st.form("login", border=True):
             secret = st.text_input("Password or API token", type="password", max_chars=500)
             asked = st.form_submit_button("Log in", type="primary", width="stretch")
@@ -44,7 +47,10 @@ def leave() -> None:
     """Offer to log out, and say how long the session lasts."""
     if st.button("Log out", icon=":material/logout:", width="stretch"):
         st.session_state.clear()
-        st.rerun()
+        if single.is_known():
+            single.leave()
+        else:
+            st.rerun()
     st.caption(f"Logged in until {moment(st.session_state[SESSION]['ends_at'])}")
 
 
