@@ -114,10 +114,29 @@ def test_a_secret_comes_from_the_environment_or_from_a_file(tmp_path: Path) -> N
     assert named["secrets"]["api_key"]["file"] == str(file)
 
 
+def test_of_a_provider_the_api_gets_all_but_the_secret_which_the_dashboard_alone_has(
+    tmp_path: Path,
+) -> None:
+    file, names = tmp_path / "secret", ("URL", "CLIENT_ID", "ALLOW")
+    file.write_text("of the dashboard", encoding="utf-8")
+    said = {f"CONTINUAL_OIDC_{name}": f"a-{name}" for name in names}
+    secret = "CONTINUAL_OIDC_CLIENT_SECRET_FILE"  # noqa: S105  # pragma: allowlist secret
+    services = composed(**said, **{secret: str(file)})["services"]
+    api, dashboard = (services[name]["environment"] for name in ("api", "dashboard"))
+
+    for given in (api, dashboard):
+        assert said.items() <= given.items()
+    assert dashboard[secret] == "/run/secrets/oidc_client_secret"
+    assert [one["source"] for one in services["dashboard"]["secrets"]] == ["oidc_client_secret"]
+    assert not {name for name in api if "CLIENT_SECRET" in name}
+    assert "volumes" not in services["dashboard"]
+
+
 def test_every_setting_that_a_container_is_given_is_one(
     services: dict[str, dict[str, Any]],
 ) -> None:
     known = {f"CONTINUAL_{name.upper()}" for name in Settings.model_fields}
+    known |= {"CONTINUAL_OIDC_CLIENT_SECRET_FILE"}
     for name in OURS:
         given = {n for n in services[name].get("environment", {}) if n.startswith("CONTINUAL_")}
         assert given <= known, name  # one that looks like another stops the start
