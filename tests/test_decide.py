@@ -332,6 +332,29 @@ def test_members_do_not_challenge_the_blend_that_they_are_part_of() -> None:
     assert {n for n, a in named.items() if a} == {"long", "blend", "anchor"}
 
 
+def test_a_refit_that_no_blend_took_up_challenges_the_blend_that_answers() -> None:
+    world = World()
+    world.level |= {2: 0.15, 3: 0.15, 5: 0.05}
+    for name, version in (("short", 2), ("long", 3)):
+        world.take(trained(name, version, 100))
+    world.blend(4)
+    blend = world.state.heads["blend"]
+    world.state = replace(world.state, champion=blend, anchor=blend, follows="blend")
+
+    def challenging() -> set[str]:
+        named = zip(decide.places(MODEL), decide.challengers(MODEL, world.state), strict=True)
+        return {n for n, a in named if a}
+
+    world.take(trained("short", 5, world.row))
+    assert challenging() == set()  # its blend is ordered
+    through = world.row
+    world.take(TrainingFailed(strategy="blend", through=through, because="the graph is too large"))
+    assert challenging() == {"short"}
+    world.go(2_000)
+    promoted = next(d for d in world.said if d.kind == "promote")
+    assert (promoted.basis["place"], promoted.version) == ("short", 5)
+
+
 def test_what_was_bet_on_one_artifact_after_an_alarm_is_no_proof_of_the_next() -> None:
     world = World()
     world.level[2] = 0.15

@@ -203,12 +203,17 @@ def places(model: Model) -> tuple[str, ...]:
 def challengers(model: Model, state: Standing) -> tuple[Artifact | None, ...]:
     """Who challenges the champion now, for each place; a strategy never challenges itself.
 
-    Nor does a member challenge the blend that it is a part of: the weights already follow it, and
-    whatever rows come it is ahead of the blend by no more than ``blend.regret_bound``.
+    Nor does a version challenge the blend that it is a part of: the weights already follow it, and
+    whatever rows come it is ahead of the blend by no more than ``blend.regret_bound``. Nothing
+    bounds a newer refit that no blend took up: it challenges, unless its blend is ordered.
     """
     earlier = {a.version: a for a in state.archive}
     leader = state.recalled.leader
-    part = {*state.weights.names, BLEND} if state.follows == BLEND else {state.follows}
+    part = {state.follows}
+    if state.follows == BLEND:
+        blends = (state.champion.members, *(o.members for o in state.orders))
+        inside = {member for members in blends for member in members}
+        part |= {name for name, a in state.heads.items() if (name, a.version) in inside}
     known: dict[str, Artifact | None] = {
         **{name: a for name, a in state.heads.items() if name not in part},
         RECALL: None if leader is None else earlier[leader],
