@@ -442,6 +442,23 @@ def test_a_changed_policy_keeps_the_evidence_of_what_still_means_the_same() -> N
     world.go(100)  # and the loop goes on
 
 
+def test_a_strategy_that_is_taken_away_and_put_back_has_spent_what_it_spent() -> None:
+    world = World()
+    world.level |= {2: 0.2}
+    world.take(trained("long", 2, 100))
+    world.go(300)
+    place = decide.places(MODEL).index("long")
+    spent = world.state.evidence.gates[place].rows
+    assert spent == max(g.rows for g in world.state.evidence.gates) > 0
+    fewer = replace(MODEL, policy=replace(MODEL.policy, strategies=MODEL.policy.strategies[:1]))
+    for before, after in ((MODEL, fewer), (fewer, MODEL)):
+        world.seq += 1
+        declared = Declared(model=after)
+        world.state, _ = decide.step(before, world.state, world.seq, declared)
+    back = world.state.evidence.gates[place]
+    assert (back.value, back.rows) == (0, spent)
+
+
 def test_another_block_begins_the_evidence_on_columns_anew() -> None:
     world = World()
     world.see(world.rng.normal(0.8, 1.0, 70))  # three blocks of 20 and half of the next

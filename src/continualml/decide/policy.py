@@ -75,14 +75,16 @@ def _carried(old: Model, new: Model, state: Standing, gone: set[str]) -> fold.Ev
     block = new.policy.block or state.block
     before = questions(old, state.anchor, state.block)
     after = questions(new, state.anchor, block)
-    evidence = fold.untouched(after, seq=state.read)
     gates = dict(zip(places(old), state.evidence.gates, strict=True))
     sums = dict(zip(places(old), state.evidence.sums, strict=True))
     none = gate.untouched(block)
-    # What a place has spent of the promise stays spent, whoever stands in it from now on.
-    fresh = [replace(none, rows=gates[p].rows) if p in gates else none for p in places(new)]
+    # What a place has spent of the promise stays spent, whoever stands in it from now on. One that
+    # is new may have been there before: it has spent as much as the one that spent most.
+    most = max(state.evidence.gone, *(g.rows for g in gates.values()))
+    fresh = [replace(none, rows=gates[p].rows if p in gates else most) for p in places(new)]
     if block != state.block:
-        return replace(evidence, gates=tuple(fresh))
+        evidence = fold.untouched(after, seq=state.read)
+        return replace(evidence, gates=tuple(fresh), gone=most)
     kept = gates.keys() - gone
     if type(before.promotion) is type(after.promotion):
         fresh = [gates[p] if p in kept else g for p, g in zip(places(new), fresh, strict=True)]
@@ -90,5 +92,6 @@ def _carried(old: Model, new: Model, state: Standing, gone: set[str]) -> fold.Ev
         state.evidence,
         gates=tuple(fresh),
         sums=tuple(sums[p] if p in kept else 0.0 for p in places(new)),
+        gone=most,
     )
     return evidence if before.alarms == after.alarms else fold.silenced(after, evidence)

@@ -58,7 +58,11 @@ class Questions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Evidence up to ``seq``; the open block has ``rows`` rows and began at ``first`` (0: none)."""
+    """Evidence up to ``seq``; the open block has ``rows`` rows and began at ``first`` (0: none).
+
+    ``gone`` are the most rows that any place had bet on when the policy last changed: a place that
+    was taken away is forgotten, what it spent is not.
+    """
 
     seq: int
     rows: int
@@ -67,6 +71,7 @@ class Evidence:
     alarm_sums: tuple[float, ...]
     gates: tuple[gate.GateEvidence, ...]
     sums: tuple[float, ...]
+    gone: int = 0
 
     @property
     def alarm(self) -> float:
@@ -103,7 +108,8 @@ def anew(questions: Questions, state: Evidence, *, seq: int) -> Evidence:
     """Begin all evidence anew about the same champion; what was spent of the promise stays so."""
     begun = untouched(questions, seq=seq)
     gates = zip(begun.gates, state.gates, strict=True)
-    return replace(begun, gates=tuple(replace(new, rows=old.rows) for new, old in gates))
+    spent = tuple(replace(new, rows=old.rows) for new, old in gates)
+    return replace(begun, gates=spent, gone=state.gone)
 
 
 def untouched(questions: Questions, *, seq: int) -> Evidence:
