@@ -130,6 +130,7 @@ def test_logging_out_shows_nothing_any_more(browser: Browser, site: Site) -> Non
         page.get_by_role("button", name="Log out").click()
         sees(page, "Log in to see what the loop does and why.")
         assert page.get_by_text("Decided last").count() == 0
+        assert (site.folder / "sessions.ended").exists()
         page.goto(f"{site.dashboard}/evidence")
         sees(page, "Log in to see what the loop does and why.")
     assert seen.elsewhere == []

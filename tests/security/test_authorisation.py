@@ -42,6 +42,7 @@ NEEDED: dict[str, str | None] = {
     "/jobs/{job}": "read",
     "/login": OPEN,  # it asks for a secret of its own, and counts the wrong ones
     "/login/oidc": OPEN,  # likewise: the provider's signature, and the allow list
+    "/logout": "read",
     "/health": "read",
     "/metrics": "read",
     "/invocations": "predict",

@@ -1,16 +1,18 @@
-"""Logging in: what somebody shows becomes a session that may read, for some hours."""
+"""Logging in and out: what somebody shows becomes a session that may read, for some hours."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from continualml.app.api.asked import body_of
 from continualml.app.api.logins import LoginBody
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.provider import VouchedBody
 from continualml.app.api.serving import Serving, serving_of
+from continualml.app.api.tokens import needs
 
 router = APIRouter()
 _MOST_BYTES: Final = 4_000
@@ -23,6 +25,13 @@ class Session:
 
     token: str
     ends_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Whether there was a session to end."""
+
+    ended: bool
 
 
 @router.post("/login", summary="A password or a token becomes a session that may read")
@@ -49,6 +58,18 @@ async def vouched(request: Request) -> Session:
         )
     await serving.provider.check(body.id_token)
     return _begun(serving)
+
+
+@router.post("/logout", summary="End the session", dependencies=[Depends(needs("read"))])
+async def logout(request: Request) -> Ending:
+    """End the session that this was asked with, for every process; a token stays as it is."""
+    serving = serving_of(request.scope)
+    try:
+        return Ending(ended=await run_in_threadpool(serving.tokens.end, request.scope))
+    except OSError as error:
+        raise ProblemError(
+            503, "not-ended", f"the end cannot be written down: {error.strerror}"
+        ) from error
 
 
 def _begun(serving: Serving) -> Session:

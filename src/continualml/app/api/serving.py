@@ -13,6 +13,7 @@ from continualml.app.api.answering import Answering
 from continualml.app.api.asking import Reader
 from continualml.app.api.champion import Champions, Repeated
 from continualml.app.api.counts import DIRECTORY, Counts
+from continualml.app.api.ended import Ended
 from continualml.app.api.figures import Figures
 from continualml.app.api.following import Following
 from continualml.app.api.health import Health
@@ -66,15 +67,18 @@ class Serving:
         Raises
         ------
         InputError
-            If the admin token is not safe, or a provider is set without the extra.
+            If the admin token is not safe, a provider is set without the extra, or the list of
+            ended sessions is spoilt.
         """
         settings = project.settings
         engine = open_store(settings.database_url)
         ensure_admin(engine, settings.admin_token, settings.api_key)
         key, allowed = key_in(settings.session_key), settings.oidc_allowed
-        sessions = Sessions(key, settings.dashboard_password, allowed)
+        ended = Ended(settings.data / "sessions.ended", settings.session_key)
+        sessions = Sessions(key, settings.dashboard_password, allowed, ended)
         tokens = Tokens(engine, sessions)
         tokens.look()
+        sessions.look()
         champions = Champions(engine, settings.data / "artifacts", project.models)
         shared = os.environ.get(DIRECTORY)  # the server's start says it to its workers
         counts = Counts(Path(shared) if shared else None)
@@ -87,6 +91,7 @@ class Serving:
         repeated = (
             Repeated(following.look, every_s=_LOOK_S),
             Repeated(tokens.look, every_s=_TOKENS_S),
+            Repeated(sessions.look, every_s=_TOKENS_S),
             Repeated(health.look, every_s=_HEALTH_S),
         )
         for thread in repeated:

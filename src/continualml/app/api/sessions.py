@@ -10,6 +10,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from continualml.app.api.ended import Ended
 from continualml.errors import InputError
 from continualml.store import private
 from continualml.store.tokens import Token
@@ -34,11 +35,18 @@ class Sessions:
         What people log in with; only its slow hash is kept. None: there is no password.
     allowed
         Whom an OpenID provider may vouch for.
+    ended
+        Remembers those that people ended; None: nobody does.
     """
 
     def __init__(
-        self, key: bytes, password: SecretStr | None, allowed: Collection[str] = ()
+        self,
+        key: bytes,
+        password: SecretStr | None,
+        allowed: Collection[str] = (),
+        ended: Ended | None = None,
     ) -> None:
+        self._ended = ended
         self._salt = hmac.digest(key, b"salt", "sha256")
         known = None if password is None else self._hash(password.get_secret_value())
         self._known = known
@@ -58,11 +66,7 @@ class Sessions:
 
     def token(self, secret: str, now: float) -> Token | None:
         """Read a session that was made here and has not ended."""
-        said, _, signature = secret.removeprefix(PREFIX).rpartition(".")
-        if not hmac.compare_digest(self._signed(said).encode(), signature.encode()):
-            return None
-        ends = int(said.partition(".")[0], 16)
-        if now >= ends:
+        if self._lasting(secret, now) is None:
             return None
         return Token(
             id="session",
@@ -73,11 +77,42 @@ class Sessions:
             revoked_at=None,
         )
 
+    def end(self, secret: str, now: float) -> bool:
+        """End a session before its time; False where there is none, or nobody remembers it.
+
+        Raises
+        ------
+        OSError
+            If that cannot be written down; the session goes on then.
+        """
+        said = self._lasting(secret, now)
+        if said is None or self._ended is None:
+            return False
+        self._ended.add(said, _until(said), now)
+        return True
+
+    def look(self) -> None:
+        """Learn which sessions other processes ended."""
+        if self._ended is not None:
+            self._ended.look()
+
+    def _lasting(self, secret: str, now: float) -> str | None:
+        said, _, signature = secret.removeprefix(PREFIX).rpartition(".")
+        if not hmac.compare_digest(self._signed(said).encode(), signature.encode()):
+            return None
+        ends = _until(said)
+        over = now >= ends or (self._ended is not None and self._ended.has(said, ends))
+        return None if over else said
+
     def _signed(self, said: str) -> str:
         return hmac.digest(self._key, said.encode(), "sha256").hex()
 
     def _hash(self, password: str) -> bytes:
         return hashlib.scrypt(password.encode(), salt=self._salt, n=_N, r=_R, p=_P, maxmem=_MEMORY)
+
+
+def _until(said: str) -> int:
+    return int(said.partition(".")[0], 16)
 
 
 def key_in(path: Path) -> bytes:

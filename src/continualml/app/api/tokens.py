@@ -98,6 +98,13 @@ class Tokens:
         """Return the valid token with this secret; a session is none."""
         return self._valid.get(tokens.digest(secret))
 
+    def end(self, scope: Scope) -> bool:
+        """End the session that a request was sent with; False if it was sent with a token."""
+        sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        said = sent.partition(b" ")[2].strip().decode("ascii", "replace")
+        now = datetime.now(UTC).timestamp()
+        return said.startswith(PREFIX) and self.sessions.end(said, now)
+
     def _found(self, scope: Scope) -> tokens.Token | None:
         for name, value in scope["headers"]:
             if name == b"authorization":

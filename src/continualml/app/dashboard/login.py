@@ -1,12 +1,15 @@
 """Logging in and out; what is kept is a session that the API signed, and only in this process."""
 
-from typing import Any
+from typing import Any, Final
 
+import httpx
 import streamlit as st
 
 from continualml.app.dashboard import single
-from continualml.app.dashboard.asking import ENDED, SESSION, post, said_plainly
+from continualml.app.dashboard.asking import ENDED, SESSION, RefusedError, post, said_plainly
 from continualml.app.dashboard.words import moment
+
+_GOES_ON: Final = "goes_on"
 
 
 def is_in() -> bool:
@@ -23,6 +26,12 @@ def form() -> None:
         st.write("Log in to see what the loop does and why.")
         if st.session_state.pop(ENDED, False):
             st.info("Your session has ended. Log in again.", icon=":material/schedule:")
+        if why := st.session_state.pop(_GOES_ON, None):
+            st.warning(
+                f"You are logged out here, but the API could not end the session ({why}); it ends "
+                "by itself after eight hours.",
+                icon=":material/warning:",
+            )
         if single.is_offered():
             single.offer()
         with st.form("login", border=True):
@@ -46,12 +55,26 @@ def form() -> None:
 def leave() -> None:
     """Offer to log out, and say how long the session lasts."""
     if st.button("Log out", icon=":material/logout:", width="stretch"):
+        on = _ended()
         st.session_state.clear()
+        if on:
+            st.session_state[_GOES_ON] = on
         if single.is_known():
             single.leave()
         else:
             st.rerun()
     st.caption(f"Logged in until {moment(st.session_state[SESSION]['ends_at'])}")
+
+
+def _ended() -> str | None:
+    """End the session at the API; return why it goes on there, if it does."""
+    try:
+        post("/logout", {})
+    except httpx.TransportError as error:
+        return type(error).__name__
+    except RefusedError as error:
+        return None if error.status == httpx.codes.UNAUTHORIZED else str(error)
+    return None
 
 
 def _source() -> dict[str, str]:
