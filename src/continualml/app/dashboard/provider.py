@@ -12,7 +12,7 @@ from continualml.settings import Settings
 
 NAME: Final = "CONTINUAL_OIDC_NAME"
 URL: Final = "CONTINUAL_OIDC_URL"
-_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  compared, not listened on
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  # nosec B104  compared, not listened on
 
 
 def file(said: Settings) -> Path:
