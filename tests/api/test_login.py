@@ -58,6 +58,18 @@ def test_who_guesses_is_locked_out_and_others_are_not(api: httpx.Client) -> None
     assert login(api, PASSWORD, "10.0.0.8").status_code == 200
 
 
+def test_a_drawn_token_opens_whatever_others_of_its_address_tried(
+    api: httpx.Client, token: Callable[..., str]
+) -> None:
+    reads = token("read")
+    for i in range(30):  # from one address, as it is behind a proxy
+        assert login(api, "a guess of theirs", f"10.0.1.{i // 5}").status_code == 401
+
+    assert login(api, PASSWORD, "10.0.0.9").status_code == 429
+    assert login(api, reads, "10.0.0.9").status_code == 200
+    assert login(api, reads, "10.0.1.0").status_code == 200
+
+
 def test_without_a_password_no_password_opens() -> None:
     sessions = Sessions(b"k" * 32, None)
 

@@ -48,28 +48,28 @@ class Logins:
         ProblemError
             401 if it is wrong, 429 if it may not be tried now.
         """
+        known = tokens.known(body.secret)
+        reads = known is not None and known.allows("read")
+        if reads and is_drawn(body.secret.encode()):
+            return  # nobody guesses it: the tries of others who come from here lock out no such
         if self._waiting >= _MOST_WAITING:
             raise _later(2.0)
         self._waiting += 1
         try:
             async with self._turn:  # one after the other: no failure is counted too late
-                await self._one(tokens, body, peer)
+                await self._one(tokens, body, peer, reads=reads)
         finally:
             self._waiting -= 1
 
-    async def _one(self, tokens: Tokens, body: LoginBody, peer: str) -> None:
+    async def _one(self, tokens: Tokens, body: LoginBody, peer: str, *, reads: bool) -> None:
         peer = whom(peer)
         source, now = f"{peer} {body.source or ''}", time.monotonic()
-        if wait_s := max(self._by_source.wait_s(source, now), self._by_peer.wait_s(peer, now)):
+        locks = ((self._by_source, source), (self._by_peer, peer), (self._by_account, _SHARED))
+        if wait_s := max(lock.wait_s(who, now) for lock, who in locks):
             raise _later(wait_s)
-        known = tokens.known(body.secret)
-        locked_s = self._by_account.wait_s(_SHARED, now)
-        drawn = known is not None and is_drawn(body.secret.encode())
-        if locked_s and not drawn:  # a token that was drawn still opens: nobody guesses it
-            raise _later(locked_s)
-        # Always, so that the time taken does not say which of the two it was.
+        # Always, so that the time taken does not say whether a chosen token was right.
         right = await run_in_threadpool(tokens.sessions.is_password, body.secret)
-        if right or (known is not None and known.allows("read")):
+        if right or reads:
             self._by_source.succeeded(source)
             return
         now = time.monotonic()
