@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -216,6 +216,9 @@ class Settings(BaseSettings):
     max_rows: int = Field(1_000, ge=1, description="most rows in one request")
     train_timeout_seconds: float = Field(120.0, gt=0, description="longest time of one fit")
     train_memory_mb: int = Field(4_096, ge=512, description="most memory of one fit")
+    job_memory_mb: int = Field(
+        640, ge=256, description="most memory of a job's process; less than what the API may take"
+    )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto",
         validation_alias=AliasChoices("CONTINUAL_LOG_FORMAT", "LOG_FORMAT"),
@@ -416,6 +419,22 @@ def environment(settings: Settings) -> dict[str, str]:
         if value is not None:
             written[f"CONTINUAL_{name.upper()}"] = str(value)
     return written
+
+
+def secret_fields() -> list[str]:
+    """Name the settings that are secrets."""
+    return [n for n, f in Settings.model_fields.items() if SecretStr in get_args(f.annotation)]
+
+
+def secret_variables() -> set[str]:
+    """Name every environment variable that holds a secret setting, or names a file that does."""
+    found: set[str] = set()
+    for name in secret_fields():
+        alias = Settings.model_fields[name].validation_alias
+        also = [str(c) for c in alias.choices] if isinstance(alias, AliasChoices) else []
+        for variable in (f"CONTINUAL_{name.upper()}", *also):
+            found |= {variable, f"{variable}_FILE"}
+    return found
 
 
 def shown(settings: Settings) -> dict[str, Any]:

@@ -92,6 +92,15 @@ def test_it_answers_for_what_the_full_environment_trained(bare: Path, home: Home
     assert page.is_success
 
 
+def test_it_says_what_is_missing_when_it_is_asked_for_a_backtest(bare: Path, home: Home) -> None:
+    with served(bare, home) as api:
+        body = {"kind": "backtest", "policy": {"cooldown": 5}}
+        told = api.post("/models/demo/jobs", json=body)
+
+    assert told.status_code == 501
+    assert "install continualml[learn]" in told.json()["remedy"]
+
+
 def test_it_says_what_is_missing_when_it_is_asked_to_train(bare: Path, tmp_path: Path) -> None:
     example = ROOT / "examples/electricity"
     run = subprocess.run(

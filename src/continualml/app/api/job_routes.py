@@ -1,5 +1,6 @@
 """Jobs that people ask for: a replay of the decisions, or a backtest of another policy."""
 
+import importlib.util
 import json
 from typing import Final, Literal
 
@@ -39,6 +40,14 @@ async def begin(request: Request, model: str, response: Response) -> Job:
     serving = looking(request)
     name = serving.model(model).name
     body = await body_of(request, JobBody, _MOST_BYTES)
+    if body.kind == "backtest" and importlib.util.find_spec("sklearn") is None:
+        raise ProblemError(
+            501,
+            "cannot-train",
+            "a backtest trains, and what serves here was installed without what trains",
+            remedy="install continualml[learn] for the API, or run `continual backtest` where the "
+            "loop runs",
+        )
     command = [body.kind, "--json", "--model", name, *_policy(body.policy)]
     job = await run_in_threadpool(serving.jobs.start, command)
     if job is None:

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,15 +14,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from continualml.app.job import COMMAND, ERRORS, RESULT, SAID, TIMED_OUT
-from continualml.settings import Project, environment
+from continualml.settings import Project, environment, secret_variables
 from continualml.store import private
 
 KEPT: Final = 20
 _NAME: Final = re.compile("[0-9a-f]{16}")
 _SECONDS: Final = 900.0
-_MEMORY_MB: Final = 8_192
 _MOST_SHOWN: Final = 2_000
-_SECRETS: Final = ("API_KEY", "WEBHOOK", "PASSWORD", "TOKEN")
 State = Literal["running", "done", "failed"]
 
 
@@ -42,14 +41,16 @@ class Jobs:
     Parameters
     ----------
     project
-        Says where the data directory is, and gives the job its settings, without secrets.
+        Says where the data directory is, and gives the job its settings, without
+        secrets; the store's password stays, because a job reads the log.
     """
 
     def __init__(self, project: Project) -> None:
         self._folder = project.settings.data / "jobs"
-        said = environment(project.settings)
+        self._memory_mb = project.settings.job_memory_mb
+        said, secret = environment(project.settings), secret_variables()
         self._environment = {
-            n: v for n, v in (os.environ | said).items() if not any(word in n for word in _SECRETS)
+            n: v for n, v in (os.environ | said).items() if n.upper() not in secret
         }
         self._running: list[subprocess.Popen[bytes]] = []
 
@@ -68,7 +69,7 @@ class Jobs:
             folder = self._folder / job
             folder.mkdir(mode=0o700)
             (folder / COMMAND).write_text(json.dumps(command), encoding="utf-8")
-            bounds = (str(folder), str(_SECONDS), str(_MEMORY_MB))
+            bounds = (str(folder), str(_SECONDS), str(self._memory_mb))
             self._running.append(
                 subprocess.Popen(  # noqa: S603  our own module, no shell
                     [sys.executable, "-m", "continualml.app.job", *bounds],
@@ -101,6 +102,8 @@ class Jobs:
         because = (folder / ERRORS).read_text("utf-8", "replace").strip()[-_MOST_SHOWN:]
         if ended["code"] == TIMED_OUT:
             because = f"it took longer than {_SECONDS:.0f} s"
+        elif isinstance(ended["code"], int) and ended["code"] < 0:
+            because = f"it was ended by {signal.Signals(-ended['code']).name}; memory was short?"
         return Job(job=job, state="failed", seconds=seconds, because=because)
 
     def end(self) -> None:

@@ -11,7 +11,7 @@ from continualml.model import Model
 from continualml.records import Json
 
 _PARTS = "#/components/schemas/{name}"
-_MEDIA = "415"
+_MEDIA, _NO_TRAINING = "415", "501"
 _LOGINS = {"/login", "/login/oidc"}
 _STATUS = {
     "400": "Not JSON",
@@ -23,6 +23,7 @@ _STATUS = {
     _MEDIA: "Neither JSON nor CSV, or compressed",
     "422": "A field is not what was expected; the problem names it",
     "429": "Too many different wrong tokens came from this address",
+    _NO_TRAINING: "What serves was installed without what trains",
     "503": "The store or the model cannot answer now, and nothing was recorded; try again",
 }
 
@@ -119,6 +120,8 @@ def _with_plain_routes(app: FastAPI, document: Json) -> Json:
             "requestBody": plain["requestBody"],
             "responses": good | problem,
         }
+    may_train: Json = document["paths"]["/models/{model}/jobs"]["post"]["responses"]
+    may_train[_NO_TRAINING] = _problem(_NO_TRAINING)
     for path, item in document["paths"].items():
         for operation in item.values():
             if path not in _OPEN and path not in _LOGINS:
@@ -199,7 +202,7 @@ def _any_value(_kind: type) -> Json:
 
 
 def _operation(summary: str, body: str, example: Json) -> Json:
-    usual = [status for status in _STATUS if status != _MEDIA]
+    usual = [status for status in _STATUS if status not in {_MEDIA, _NO_TRAINING}]
     answers: dict[str, Any] = {status: _problem(status) for status in usual}
     answers["200"] = {
         "description": "Done, and on disk",
