@@ -61,6 +61,8 @@ def test_no_process_logs_the_values_of_a_failed_functions_variables(
 
 
 KEY, WORD = "qL7-vX2-mN9-pR4-tY6-zB1-kD8", "hunter2-of-the-store"
+OPENS, LIBPQ = "violet tram 47 orchard", "hunter3-of-libpq"
+SESSION = "cs_6744f1a0.Zm9vYmFy-XV4.5bd3ac8844d1f27c"  # pragma: allowlist secret
 ISSUED = "ct_Zm9vYmFyYmF6cXV4LW5vdC1hLXNlY3JldA"  # pragma: allowlist secret
 HOOKS = (
     "https://discord.com/api/webhooks/123456/aBcDeF-secret",
@@ -85,6 +87,7 @@ def ends():
     raise OSError(f"GET {{HOOKS[2]}} with {{KEY}}")
 said = logger.bind(event="promote", model="loan", version=3, decision=17, who=ISSUED)
 said.info("a {{}}\\n b", KEY)
+said.info("logs in with {OPENS}, reads with {LIBPQ}, looks with {SESSION}")
 try:
     fails()
 except RuntimeError:
@@ -104,7 +107,7 @@ fails()
 def speak(folder: Path, form: str, source: str = SPEAKS) -> subprocess.CompletedProcess[str]:
     script = folder / "speaks.py"
     script.write_text(source, encoding="utf-8")
-    words = {"LOG_FORMAT": form, "API_KEY": KEY}
+    words = {"LOG_FORMAT": form, "API_KEY": KEY, "PGPASSWORD": LIBPQ, "DASHBOARD_PASSWORD": OPENS}
     words["CONTINUAL_DATABASE_URL"] = f"postgresql://ml:{WORD}@127.0.0.1:9/x"
     return subprocess.run(
         [sys.executable, str(script)],
@@ -124,7 +127,7 @@ def test_no_secret_gets_into_the_log_also_not_inside_an_exception(
     said = speak(tmp_path, form)
     assert said.returncode == 1
     assert said.stdout == ""
-    for secret in (KEY, WORD, ISSUED[3:], "aBcDeF"):
+    for secret in (KEY, WORD, ISSUED[3:], SESSION[3:], SESSION[-16:], OPENS, LIBPQ, "aBcDeF"):
         assert secret not in said.stderr
     for kept in ("discord.com/api/webhooks/***", "hooks.slack.com", "postgresql://ml:***@db"):
         assert kept in said.stderr
@@ -136,7 +139,7 @@ def test_no_secret_gets_into_the_log_also_not_inside_an_exception(
 
 def test_every_line_of_json_parses_and_has_the_same_keys(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in speak(tmp_path, "json").stderr.splitlines()]
-    assert len(lines) == 8
+    assert len(lines) == 9
     always = {"time", "level", "message", "logger", "process", "event", "model", "version"}
     always |= {"observation_id", "decision", "trace"}
     for line in lines:
@@ -145,8 +148,8 @@ def test_every_line_of_json_parses_and_has_the_same_keys(tmp_path: Path) -> None
     assert (first["event"], first["model"], first["version"]) == ("promote", "loan", 3)
     assert (first["decision"], first["trace"], first["extra"]) == (17, None, {"who": "ct_***"})
     assert first["message"] == "a ***\n b"
-    assert "direct cause of the following exception" in lines[1]["exception"]
-    assert [line["logger"] for line in lines[2:5]] == [
+    assert "direct cause of the following exception" in lines[2]["exception"]
+    assert [line["logger"] for line in lines[3:6]] == [
         "uvicorn.error", "sqlalchemy.engine", "prefect.flow_runs",
     ]  # fmt: skip
     assert lines[-1]["level"] == "CRITICAL"

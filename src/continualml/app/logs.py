@@ -66,8 +66,11 @@ def _secrets(said: "Settings") -> list[str]:
     from sqlalchemy.engine import make_url  # noqa: PLC0415  the trainer has no settings
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
 
-    secrets = (said.api_key, said.discord_webhook_url, said.notify_url, said.kuma_password)
+    from continualml.settings import secret_fields  # noqa: PLC0415
+
+    secrets = [getattr(said, name) for name in secret_fields()]
     found = [s.get_secret_value() for s in secrets if s]
+    found.append(os.environ.get("PGPASSWORD", ""))  # libpq's: the store's, outside its address
     for url in (said.database_url, said.mlflow_tracking_uri, said.prefect_api_url, said.kuma_url):
         try:
             password = make_url(url).password if url else None

@@ -16,6 +16,7 @@ _PATTERNS = tuple(
         (r"(://[^\s/:@\"']*:)[^\s/@]+@", r"\1***@"),
         (r"\b(bearer|basic)(\s+)[\w.~+/=-]{16,}", r"\1\2***"),
         (r"\bct_[\w-]{8,}", "ct_***"),  # our own tokens
+        (r"\bcs_[\da-f]{6,}\.[\w.-]{8,}", "cs_***"),  # sessions of people
         (rf"([\"']{_NAMED}[\"']\s*:\s*b?[\"'])[^\"']+", r"\1***"),  # JSON, and what repr writes
         (rf"(\b{_NAMED}=[\"']?)[^\s\"'&,;)]+", r"\1***"),  # query parameters, keyword arguments
     )
