@@ -7,6 +7,9 @@ from continualml.app.api.ended import Ended
 from continualml.app.api.sessions import Sessions
 from continualml.errors import InputError
 from continualml.settings import Project
+from continualml.store import tokens
+from continualml.store.engine import open_store, write
+from tests.api.test_champion import until
 
 KEY = b"k" * 32
 
@@ -37,6 +40,24 @@ def test_logging_out_ends_the_session_and_no_other(api: httpx.Client, project: P
     assert api.get("/models", headers=other).status_code == 200
     assert api.post("/logout").json() == {"ended": False}  # an API token is no session
     assert api.get("/models").status_code == 200
+
+
+def test_a_session_ends_with_the_token_that_it_was_begun_with(
+    api: httpx.Client, project: Project
+) -> None:
+    engine = open_store(project.settings.database_url)
+    with write(engine) as conn:
+        token, drawn = tokens.create(conn, "reader", ("read",))
+    until(lambda: api.post("/login", json={"secret": drawn}).is_success)
+    began = api.post("/login", json={"secret": drawn}).json()["token"]
+    session = {"Authorization": f"Bearer {began}"}
+    assert api.get("/models", headers=session).status_code == 200
+
+    with write(engine) as conn:
+        tokens.revoke(conn, token.id)
+    engine.dispose()
+
+    until(lambda: api.get("/models", headers=session).status_code == 401)
 
 
 def test_other_processes_and_the_next_ones_know_that_it_ended(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from continualml.app.api.logins import LoginBody
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.provider import VouchedBody
 from continualml.app.api.serving import Serving, serving_of
+from continualml.app.api.sessions import NO_TOKEN
 from continualml.app.api.tokens import needs
 
 router = APIRouter()
@@ -40,8 +41,7 @@ async def login(request: Request) -> Session:
     serving = serving_of(request.scope)
     body = await body_of(request, LoginBody, _MOST_BYTES)
     peer = request.client.host if request.client else ""
-    await serving.logins.check(serving.tokens, body, peer)
-    return _begun(serving)
+    return _begun(serving, of=await serving.logins.check(serving.tokens, body, peer))
 
 
 @router.post("/login/oidc", summary="What an OpenID provider vouches for becomes such a session")
@@ -57,7 +57,7 @@ async def vouched(request: Request) -> Session:
             remedy="set CONTINUAL_OIDC_URL, CONTINUAL_OIDC_CLIENT_ID and CONTINUAL_OIDC_ALLOW",
         )
     await serving.provider.check(body.id_token)
-    return _begun(serving)
+    return _begun(serving, of=NO_TOKEN)
 
 
 @router.post("/logout", summary="End the session", dependencies=[Depends(needs("read"))])
@@ -72,7 +72,7 @@ async def logout(request: Request) -> Ending:
         ) from error
 
 
-def _begun(serving: Serving) -> Session:
-    token, ends = serving.tokens.sessions.begin(datetime.now(UTC).timestamp())
+def _begun(serving: Serving, *, of: str) -> Session:
+    token, ends = serving.tokens.sessions.begin(datetime.now(UTC).timestamp(), of=of)
     at = datetime.fromtimestamp(ends, UTC).isoformat(timespec="seconds")
     return Session(token=token, ends_at=at)

@@ -12,8 +12,9 @@ from starlette.concurrency import run_in_threadpool
 from continualml.app.api.attempts import whom
 from continualml.app.api.lockout import Lockout
 from continualml.app.api.problems import ProblemError
+from continualml.app.api.sessions import NO_TOKEN
 from continualml.app.api.tokens import Tokens
-from continualml.store.tokens import is_drawn
+from continualml.store.tokens import Token, is_drawn
 
 _MOST_WAITING: Final = 8
 _SHARED: Final = "everybody"
@@ -40,8 +41,8 @@ class Logins:
         self._turn = asyncio.Semaphore(1)
         self._waiting = 0
 
-    async def check(self, tokens: Tokens, body: LoginBody, peer: str) -> None:
-        """Let a secret pass that is right.
+    async def check(self, tokens: Tokens, body: LoginBody, peer: str) -> str:
+        """Let a secret pass that is right; return what a session of it names.
 
         Raises
         ------
@@ -49,19 +50,21 @@ class Logins:
             401 if it is wrong, 429 if it may not be tried now.
         """
         known = tokens.known(body.secret)
-        reads = known is not None and known.allows("read")
-        if reads and is_drawn(body.secret.encode()):
-            return  # nobody guesses it: the tries of others who come from here lock out no such
+        known = known if known is not None and known.allows("read") else None
+        if known is not None and is_drawn(body.secret.encode()):
+            return (
+                known.id
+            )  # nobody guesses it: the tries of others who come from here lock out no such
         if self._waiting >= _MOST_WAITING:
             raise _later(2.0)
         self._waiting += 1
         try:
             async with self._turn:  # one after the other: no failure is counted too late
-                await self._one(tokens, body, peer, reads=reads)
+                return await self._one(tokens, body, peer, known)
         finally:
             self._waiting -= 1
 
-    async def _one(self, tokens: Tokens, body: LoginBody, peer: str, *, reads: bool) -> None:
+    async def _one(self, tokens: Tokens, body: LoginBody, peer: str, known: Token | None) -> str:
         peer = whom(peer)
         source, now = f"{peer} {body.source or ''}", time.monotonic()
         locks = ((self._by_source, source), (self._by_peer, peer), (self._by_account, _SHARED))
@@ -69,9 +72,9 @@ class Logins:
             raise _later(wait_s)
         # Always, so that the time taken does not say whether a chosen token was right.
         right = await run_in_threadpool(tokens.sessions.is_password, body.secret)
-        if right or reads:
+        if right or known is not None:
             self._by_source.succeeded(source)
-            return
+            return NO_TOKEN if known is None else known.id
         now = time.monotonic()
         self._by_source.failed(source, now)
         self._by_peer.failed(peer, now)

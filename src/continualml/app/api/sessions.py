@@ -16,6 +16,7 @@ from continualml.store import private
 from continualml.store.tokens import Token
 
 PREFIX: Final = "cs_"
+NO_TOKEN: Final = "session"  # what a session names that was begun with no token
 LASTS_S: Final = 8 * 3_600
 _BYTES: Final = 32
 # OWASP's password storage cheat sheet, 2025: 32 MB and three passes.
@@ -58,18 +59,26 @@ class Sessions:
         """Compare with the password; takes as long where there is none."""
         return hmac.compare_digest(self._hash(secret), self._known or b"") and bool(self._known)
 
-    def begin(self, now: float, *, lasts_s: float = LASTS_S) -> tuple[str, float]:
-        """Make a session; return its token and when it ends, in seconds since 1970."""
+    def begin(
+        self, now: float, *, of: str = NO_TOKEN, lasts_s: float = LASTS_S
+    ) -> tuple[str, float]:
+        """Make a session; return its token and when it ends, in seconds since 1970.
+
+        Parameters
+        ----------
+        of
+            The id of the token that it was begun with, without which it ends too.
+        """
         ends = int(now + lasts_s)
-        said = f"{ends:x}.{secrets.token_urlsafe(12)}"
+        said = f"{ends:x}.{of}.{secrets.token_urlsafe(12)}"
         return f"{PREFIX}{said}.{self._signed(said)}", float(ends)
 
     def token(self, secret: str, now: float) -> Token | None:
-        """Read a session that was made here and has not ended."""
-        if self._lasting(secret, now) is None:
+        """Read a session that was made here and has not ended; its id is what it was begun with."""
+        if (said := self._lasting(secret, now)) is None:
             return None
         return Token(
-            id="session",
+            id=said.split(".")[1],
             name="session",
             hash="",
             scopes=frozenset({"read"}),
