@@ -1,15 +1,20 @@
+import re
+
 import msgspec
+import numpy as np
 import pytest
 from sqlalchemy import delete, select
 
-from continualml import decide
+from continualml import decide, demo
 from continualml.errors import InputError
 from continualml.loop import carry_out
 from continualml.loop.command import accept, command
 from continualml.loop.replay import replay
 from continualml.records import LedgerEntry
-from continualml.store import ledger, pointers
+from continualml.scoring.session import Session
+from continualml.store import artifacts, ledger, pointers
 from continualml.store.engine import read, write
+from continualml.store.log import Labelled, Observed, append_labels, append_observations
 from continualml.store.tables import outbox, outcomes, snapshots
 from tests.conftest import Home
 
@@ -82,6 +87,71 @@ def test_an_incident_that_a_person_accepts_is_written_down_and_replayed(turned: 
     turned.loop.turn("demo")
     assert known(turned).standing.incident is None  # type: ignore[union-attr]
     with read(turned.engine) as conn:
+        assert replay(conn, "demo").differences == ()
+
+
+class Lagging:
+    """Rows that version 1 answers, labelled 400 rows later; a feature stands still from 700 on."""
+
+    def __init__(self, home: Home) -> None:
+        self.home, self.at = home, 0
+        self.rows, self.truth = demo.generate(3_000, seed=5, noise=0.5, drift=0.0)
+        self.rows.numeric[700:, 0] = 0.0
+        with read(home.engine) as conn:
+            first = pointers.version(conn, "demo", 1)
+        assert first is not None
+        session = Session(artifacts.read(home.directory / "artifacts", first.sha256))
+        self.answers = session.answer(self.rows).astype(np.float64)
+
+    def serve(self, n: int) -> None:
+        for i in range(self.at, self.at + n):
+            one = Observed(
+                model="demo",
+                observation_id=f"lagging-{i}",
+                numeric=self.rows.numeric[i].tobytes(),
+                categorical=None,
+                version=1,
+                answer=self.answers[i].tobytes(),
+                recorded_at=float(i),
+            )
+            with write(self.home.engine) as conn:
+                append_observations(conn, [one])
+                if (j := i - 400) >= 0:
+                    label = demo.DEMO.classes[int(self.truth[j])]
+                    said = Labelled(observation_id=f"lagging-{j}", label=label)
+                    append_labels(conn, demo.DEMO, [said], float(i))
+            if i % 100 == 0:  # seldomer, and rows from before let the incident heal
+                self.home.loop.turn("demo")
+        self.at += n
+        self.home.loop.turn("demo")
+
+
+def test_a_feed_is_accepted_only_when_enough_of_its_rows_have_labels(home: Home) -> None:
+    world = Lagging(home)
+    world.serve(700)
+    assert known(home).standing.incident is None  # type: ignore[union-attr]
+    world.serve(500)
+    incident = known(home).standing.incident  # type: ignore[union-attr]
+    assert incident is not None
+    assert incident.name == "broken feed"
+    before = counts(home)
+    wanted = r"accept: expected 300 labelled rows observed since .* the labels of (\d+) more"
+    with pytest.raises(InputError, match=wanted) as refused:
+        accept(home.engine, "demo", said="new sensor", by="ada@desk")
+    assert counts(home) == before
+    found = re.search(wanted, str(refused.value))
+    assert found is not None
+    missing = int(found[1])
+    assert 200 <= missing < 300  # 100 rows of the new kind have labels, 500 labels came since
+    world.serve(missing)
+    accept(home.engine, "demo", said="new sensor", by="ada@desk")
+    home.loop.turn("demo")
+    drift = known(home).standing.drift  # type: ignore[union-attr]
+    assert drift is not None
+    assert drift.columns.rows == 300  # none of the 400 and more that were observed before
+    world.serve(300)
+    assert known(home).standing.incident is None  # type: ignore[union-attr]
+    with read(home.engine) as conn:
         assert replay(conn, "demo").differences == ()
 
 

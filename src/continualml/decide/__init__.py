@@ -6,6 +6,7 @@ import msgspec
 
 from continualml.decide.arrive import FIRST_ROWS, arrived, delays_described
 from continualml.decide.command import accepted, command_of, commanded, way_back
+from continualml.decide.diagnose import BROKEN_FEED
 from continualml.decide.judge import scored, weights_path
 from continualml.decide.learn import (
     about,
@@ -29,6 +30,7 @@ from continualml.decide.standing import (
     SINCE_ALARM,
     Artifact,
     Coming,
+    Incident,
     Order,
     Standing,
     challengers,
@@ -64,11 +66,13 @@ from continualml.records import (
 __all__ = [
     "ANCHOR",
     "BLEND",
+    "BROKEN_FEED",
     "PREVIOUS",
     "RECALL",
     "REFERENCE",
     "SINCE_ALARM",
     "Artifact",
+    "Incident",
     "Known",
     "Order",
     "Standing",

@@ -9,10 +9,11 @@ from sqlalchemy import Connection, Engine
 from continualml import decide
 from continualml.errors import InputError
 from continualml.loop import carry_out
+from continualml.loop.making import FEWEST_REFERENCE_ROWS
 from continualml.model import Model
 from continualml.records import Accepted, LedgerEntry, Merged, Outcome
 from continualml.scoring.session import Session
-from continualml.store import artifacts, log, pointers
+from continualml.store import artifacts, log, pointers, windows
 from continualml.store.engine import write
 
 
@@ -54,9 +55,29 @@ def accept(engine: Engine, name: str, *, said: str, by: str) -> LedgerEntry:
     Raises
     ------
     InputError
-        If no incident is open, or no reason is given; nothing has changed then.
+        If no incident is open, no reason is given, or too few labelled rows were observed since a
+        feed broke to say what is usual now; nothing has changed then.
     """
-    return _taken_in(engine, name, said, lambda *_: Accepted(said=said.strip(), by=by))
+
+    def wanted(conn: Connection, model: Model, state: decide.Standing) -> Outcome:
+        incident = state.incident
+        if incident is not None and incident.name == decide.BROKEN_FEED:
+            _enough(windows.n_labelled(conn, model, incident.began - 1, upto=state.read), incident)
+        return Accepted(said=said.strip(), by=by)
+
+    return _taken_in(engine, name, said, wanted)
+
+
+def _enough(labelled: int, incident: decide.Incident) -> None:
+    """Refuse a reference from rows before the incident: it would be opened again by the next."""
+    if (missing := FEWEST_REFERENCE_ROWS - labelled) > 0:
+        raise InputError(
+            "accept",
+            expected=f"{FEWEST_REFERENCE_ROWS} labelled rows observed since the {incident.name} "
+            f"began, at number {incident.began}",
+            got=labelled,
+            remedy=f"accept it when the labels of {missing} more have come",
+        )
 
 
 def _taken_in(

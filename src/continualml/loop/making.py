@@ -38,7 +38,7 @@ FIRST = "first"
 MOST_ROWS = 2_000
 _CHECKED_ROWS = 64
 _REFERENCE_ROWS = 1_000
-_FEWEST_REFERENCE_ROWS = 300
+FEWEST_REFERENCE_ROWS = 300
 _FEWEST_LABELS = 30
 
 
@@ -211,8 +211,11 @@ def _described(past: Past, model: Model, state: decide.Standing, order: decide.O
     """Describe the newest labelled rows, and what the proven version answers on them."""
     newest = _REFERENCE_ROWS
     if order.since is not None:
-        newest = max(_FEWEST_REFERENCE_ROWS, past.n_joined(order.since - 1, order.through))
+        newest = max(FEWEST_REFERENCE_ROWS, past.n_joined(order.since - 1, order.through))
     window = past.training(order.through, min(newest, _REFERENCE_ROWS), order.without)
+    if order.since is not None:  # labels that came since may be of rows from before
+        later = window.observation_seq >= order.since
+        window = window.only(later) if later.sum() >= FEWEST_REFERENCE_ROWS else window
     proven = state.anchor
     said = np.stack([past.session(v).said(window.rows) for v in proven.graphs], axis=1)
     weights = np.array(proven.weights) if proven.members else np.ones(1)

@@ -217,6 +217,15 @@ def n_joined(conn: Connection, model: Model, after: int, *, upto: int | None = N
     return sum(int(conn.execute(c).scalar_one()) for c in counts)
 
 
+def n_labelled(conn: Connection, model: Model, after: int, *, upto: int) -> int:
+    """Count the rows observed after ``after`` that became labelled at or below ``upto``."""
+    counts = (
+        select(func.count()).select_from(s.where(observations.c.seq > after).subquery())
+        for s in _joins(model.name, after, upto)
+    )
+    return sum(int(conn.execute(c).scalar_one()) for c in counts)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """When the first and the last observation got their first labels (seconds since 1970).
