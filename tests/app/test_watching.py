@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
@@ -189,6 +190,28 @@ def test_a_kuma_that_is_down_or_was_never_asked_harms_nobody_and_no_log_holds_th
     token = (tmp_path / "kuma.push").read_text("utf-8").strip()
     ours = [r for r in caplog.records if r.name in {"httpx", "httpcore", "root"}]
     assert token not in "\n".join(r.getMessage() for r in ours)
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", None], ids=["no text", "a directory"])
+def test_a_heartbeat_s_file_that_cannot_be_read_is_a_warning(
+    server: Kuma, tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "kuma.push"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="WARNING", format="{message}")
+    try:
+        watching.beat(project(tmp_path, server.url).settings, up=True, because="OK")
+    finally:
+        logger.remove(sink)
+
+    assert server.beats == []
+    (line,) = lines
+    assert f"{file} cannot be read" in line
 
 
 def wait_for(server: Kuma, true: Any, *, after: int = 0) -> None:

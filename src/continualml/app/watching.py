@@ -52,10 +52,19 @@ def sync(project: Project) -> dict[str, Change]:
 
 
 def beat(said: Settings, *, up: bool, because: str, took_ms: float | None = None) -> None:
-    """Tell Kuma that the loop turned, or why not; without a Kuma, nothing happens."""
-    if not said.kuma_url or not said.kuma_push.exists():
+    """Tell Kuma that the loop turned, or why not; without a Kuma, nothing happens.
+
+    A heartbeat that cannot be sent is a warning: it harms neither a turn nor who calls.
+    """
+    if not said.kuma_url:
+        return
+    try:
+        token = said.kuma_push.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
         return  # nobody has asked it yet to listen
-    token = said.kuma_push.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        logger.warning("heartbeat: {} cannot be read: {}", said.kuma_push, error)
+        return
     if failed := kuma.push(said.kuma_url, token, up=up, said=because, took_ms=took_ms):
         logger.warning("heartbeat: Uptime Kuma did not take it: {}", failed)
 
