@@ -12,7 +12,7 @@ from continualml.app.api.logins import LoginBody
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.provider import VouchedBody
 from continualml.app.api.serving import Serving, serving_of
-from continualml.app.api.sessions import NO_TOKEN
+from continualml.app.api.sessions import NAMELESS
 from continualml.app.api.tokens import needs
 
 router = APIRouter()
@@ -57,7 +57,7 @@ async def vouched(request: Request) -> Session:
             remedy="set CONTINUAL_OIDC_URL, CONTINUAL_OIDC_CLIENT_ID and CONTINUAL_OIDC_ALLOW",
         )
     await serving.provider.check(body.id_token)
-    return _begun(serving, of=NO_TOKEN)
+    return _begun(serving, of=NAMELESS)
 
 
 @router.post("/logout", summary="End the session", dependencies=[Depends(needs("read"))])

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from continualml.app.api.attempts import whom
 from continualml.app.api.lockout import Lockout
 from continualml.app.api.problems import ProblemError
-from continualml.app.api.sessions import NO_TOKEN
+from continualml.app.api.sessions import NAMELESS
 from continualml.app.api.tokens import Tokens
 from continualml.store.tokens import Token, is_drawn
 
@@ -74,7 +74,7 @@ class Logins:
         right = await run_in_threadpool(tokens.sessions.is_password, body.secret)
         if right or known is not None:
             self._by_source.succeeded(source)
-            return NO_TOKEN if known is None else known.id
+            return NAMELESS if known is None else known.id
         now = time.monotonic()
         self._by_source.failed(source, now)
         self._by_peer.failed(peer, now)

@@ -16,7 +16,7 @@ from continualml.store import private
 from continualml.store.tokens import Token
 
 PREFIX: Final = "cs_"
-NO_TOKEN: Final = "session"  # what a session names that was begun with no token
+NAMELESS: Final = "session"  # what a session names that was begun with no token
 LASTS_S: Final = 8 * 3_600
 _BYTES: Final = 32
 # OWASP's password storage cheat sheet, 2025: 32 MB and three passes.
@@ -60,7 +60,7 @@ class Sessions:
         return hmac.compare_digest(self._hash(secret), self._known or b"") and bool(self._known)
 
     def begin(
-        self, now: float, *, of: str = NO_TOKEN, lasts_s: float = LASTS_S
+        self, now: float, *, of: str = NAMELESS, lasts_s: float = LASTS_S
     ) -> tuple[str, float]:
         """Make a session; return its token and when it ends, in seconds since 1970.
 

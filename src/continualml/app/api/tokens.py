@@ -20,7 +20,7 @@ from starlette.types import Scope
 
 from continualml.app.api.attempts import Attempts, whom
 from continualml.app.api.problems import ProblemError
-from continualml.app.api.sessions import NO_TOKEN, PREFIX, Sessions
+from continualml.app.api.sessions import NAMELESS, PREFIX, Sessions
 from continualml.errors import InputError
 from continualml.store import private, tokens
 from continualml.store.engine import StoreUnavailableError, read, write
@@ -49,7 +49,7 @@ class Tokens:
         self._engine = engine
         self.sessions = sessions
         self._valid: dict[str, tokens.Token] = {}
-        self._begin_sessions = {NO_TOKEN}
+        self._begin_sessions = {NAMELESS}
         self._attempts = Attempts(burst=_BURST, per_s=_PER_S, most=_MOST)
         self._counting = threading.Lock()  # routes that read the store run in threads
         self._unread = False
@@ -67,7 +67,7 @@ class Tokens:
         self._unread = False
         self._valid = {t.hash: t for t in listed if t.revoked_at is None}
         # A session ends with the token that it was begun with.
-        self._begin_sessions = {NO_TOKEN, *(t.id for t in self._valid.values())}
+        self._begin_sessions = {NAMELESS, *(t.id for t in self._valid.values())}
 
     def require(self, scope: Scope, needed: str) -> None:
         """Let a request pass that has the scope; ``admin`` may do everything.
