@@ -44,7 +44,7 @@ def test_a_job_can_be_ended_first_is_bounded_and_knows_no_secret_but_the_store_s
     jobs.end()
 
     assert bound == (640 << 20, 640 << 20)
-    assert given["PGPASSWORD"] == "of-the-store"
+    assert given["PGPASSWORD"] == "of-the-store"  # pragma: allowlist secret
     assert given["CONTINUAL_DATABASE_URL"]
     assert HOOK not in given.values()
     assert {n for n in given if n.upper() in secret_variables()} == set()
