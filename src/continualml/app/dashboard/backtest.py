@@ -10,6 +10,7 @@ from continualml.app.dashboard.asking import get, said_plainly
 from continualml.app.dashboard.charts import bars, show
 from continualml.app.dashboard.words import named, span
 
+_CHANCE, _ROWS = "a chance", "a rate"
 _LIMITS: Final = (
     "The loop is assumed to turn after every label, and fits to take no time. Labels that depend "
     "on the model's own answers make every backtest wrong. A policy that was chosen because it did "
@@ -73,11 +74,24 @@ def _form(policy: dict[str, Any]) -> dict[str, Any]:
         value=policy.get("false_alarms", 10_000),
         step=1_000,
     )
-    promotions = two.number_input(
-        "One false promotion in … rows",
-        min_value=1,
-        value=policy.get("false_promotions", 10_000),
-        step=1_000,
+    there = policy.get("false_promotions")
+    held = one.selectbox(
+        "False promotions are held to",
+        [_CHANCE, _ROWS],
+        index=int(there is not None),
+        help="That a champion is replaced by what is not better: a chance that it ever happens, "
+        "or the rows, at least, that are expected to pass until it does.",
+    )
+    chance = two.number_input(
+        "Chance of any false promotion",
+        min_value=0.000001,
+        max_value=0.999999,
+        value=policy.get("false_promotion_chance", 0.05),
+        step=0.01,
+        format="%g",
+    )
+    rows = three.number_input(
+        "One false promotion in … rows", min_value=1, value=there or 10_000, step=1_000
     )
     cooldown = three.number_input(
         "Cooldown, in rows", min_value=0, value=policy.get("cooldown", 0), step=100
@@ -87,10 +101,14 @@ def _form(policy: dict[str, Any]) -> dict[str, Any]:
         "threshold": threshold,
         "tolerance": tolerance,
         "false_alarms": alarms,
-        "false_promotions": promotions,
+        "false_promotions": chance if held == _CHANCE else rows,
         "cooldown": cooldown,
     }
-    return {k: v for k, v in said.items() if v is not None and v != policy.get(k)}
+    # What the file calls by one name, a chance or rows, are two fields of a declared policy.
+    force = policy | {
+        "false_promotions": policy.get("false_promotion_chance", 0.05) if there is None else there
+    }
+    return {k: v for k, v in said.items() if v is not None and v != force.get(k)}
 
 
 @st.fragment(run_every="3s")
