@@ -52,9 +52,8 @@ class Logins:
         known = tokens.known(body.secret)
         known = known if known is not None and known.allows("read") else None
         if known is not None and is_drawn(body.secret.encode()):
-            return (
-                known.id
-            )  # nobody guesses it: the tries of others who come from here lock out no such
+            # Nobody guesses it: the tries of others who come from here do not lock it out.
+            return known.id
         if self._waiting >= _MOST_WAITING:
             raise _later(2.0)
         self._waiting += 1
