@@ -4,7 +4,13 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 .PHONY: test check
 test: .setup
 	@.ci/tools
+ifdef TESTS
 	$(UV) run --locked pytest $(TESTS)
+else
+	# What starts real processes and counts seconds runs alone.
+	$(UV) run --locked pytest -n logical --maxprocesses 4 --dist loadfile -m "not journey and not container"
+	$(UV) run --locked pytest -m "journey and not container"
+endif
 
 check: .setup
 	$(UV) run --locked ruff check

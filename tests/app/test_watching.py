@@ -51,6 +51,7 @@ def project(directory: Path, url: str, **other: Any) -> Project:
         "dashboard_url": "http://127.0.0.1:8501",
         "kuma_url": url,
         "kuma_password": SecretStr(WORD),
+        "mlflow_tracking_uri": None,
         **other,
     }
     return Project(settings=Settings(**values), models={"demo": demo.DEMO}, default="demo")
