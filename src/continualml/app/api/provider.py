@@ -12,7 +12,6 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import httpx
 import msgspec
 from loguru import logger
 from starlette.concurrency import run_in_threadpool
@@ -149,6 +148,8 @@ class Provider:
             return self._keys
         if paused:
             raise _down()
+        import httpx  # noqa: PLC0415  brings five megabytes, which few servers need
+
         self._tried_at = now
         try:
             self._keys = self._read()
@@ -159,7 +160,8 @@ class Provider:
         return self._keys
 
     def _read(self) -> "KeySet":
-        from joserfc.errors import JoseError  # noqa: PLC0415  see above
+        import httpx  # noqa: PLC0415  see above
+        from joserfc.errors import JoseError  # noqa: PLC0415  likewise
         from joserfc.jwk import KeySet  # noqa: PLC0415  likewise
 
         with httpx.Client(timeout=_PATIENCE_S) as client:
