@@ -1,8 +1,8 @@
 """What the numbers of decisions mean to people, over a real log."""
 
 from continualml import demo
-from continualml.loop import carry_out, reasons
-from continualml.store import ledger, lineage
+from continualml.loop import reasons
+from continualml.store import ledger, lineage, snapshots
 from continualml.store.engine import read, write
 from continualml.store.log import Labelled, append_labels
 from tests.conftest import Home
@@ -18,7 +18,7 @@ def test_rows_count_what_the_loop_has_read_since_the_first_champion(home: Home) 
         with read(home.engine) as conn:
             last = ledger.entries(conn, model="demo", limit=1)
             told = lineage.shown(conn, last)[last[0].n]["rows"]
-            report = carry_out.report(conn, "demo")
+            report = snapshots.report(conn, "demo")
         assert report is not None
         assert told == report["rows"] == sum(40 * s for s in range(1, seed + 1))
     with read(home.engine) as conn:

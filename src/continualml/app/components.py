@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-import msgspec
 from sqlalchemy import Connection
 
 from continualml.records import Json
@@ -23,8 +22,8 @@ def loop(conn: Connection, project: Project, *, up_for_s: float) -> Json:
     age_s = {n: _age_s(conn, n) for n in (leases.TURNED, leases.SKIPPED, leases.TIMER)}
     read_to: dict[str, int] = {}
     for name in project.models:
-        if there := snapshots.get(conn, name):
-            read_to[name] = msgspec.json.decode(there[1])["report"]["read"]
+        if report := snapshots.report(conn, name):
+            read_to[name] = report["read"]
     failed = failed_turns.listed(conn)
     faults = [f"the last turn of {name} failed: {why}" for name, why in failed.items()]
     timer = age_s[leases.TIMER]

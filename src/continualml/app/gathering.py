@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-import msgspec
 from sqlalchemy import Connection
 
 from continualml.decide import SINCE_ALARM
@@ -103,8 +102,7 @@ def day(
 
 
 def _standing(conn: Connection, model: Model, after: int | None) -> Standing:
-    there = snapshots.get(conn, model.name)
-    report: Json = msgspec.json.decode(there[1])["report"] if there else {}
+    report = snapshots.report(conn, model.name) or {}
     evidence: Json = report.get("evidence", {})
     loss = evidence.get("loss")
     shares = [loss["evidence"] / loss["threshold"]] if loss else []

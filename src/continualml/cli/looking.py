@@ -1,6 +1,5 @@
 """Verbs that only look: who answers, and what was decided."""
 
-import json
 from typing import Annotated, Any, get_args
 
 import typer
@@ -24,8 +23,7 @@ def status(config: Config = None, data: Data = None, as_json: AsJson = False) ->
     told: list[dict[str, Any]] = []
     with read(open_store(project.settings.database_url)) as conn:
         for name in project.shown(log.observed(conn, project.models)):
-            there = snapshots.get(conn, name)
-            report = json.loads(there[1])["report"] if there else {}
+            report = snapshots.report(conn, name) or {}
             told.append(
                 {
                     "model": name,

@@ -233,11 +233,6 @@ def known(conn: Connection, name: str) -> decide.Known:
     return found
 
 
-def report(conn: Connection, name: str) -> Json | None:
-    """Read what the last turn left for those who only look; None without a first champion."""
-    return snapshots.report(conn, name)
-
-
 class _Snapshot(msgspec.Struct, frozen=True):
     """What the snapshot holds: all that is known, and a report of it for those who only look."""
 

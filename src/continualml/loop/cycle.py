@@ -28,7 +28,7 @@ from continualml.records import (
     Scored,
     TrainingFailed,
 )
-from continualml.store import artifacts, leases, log, windows
+from continualml.store import artifacts, leases, log, snapshots, windows
 from continualml.store.engine import read, write
 
 T = TypeVar("T")
@@ -96,14 +96,14 @@ class Loop:
         """Count the labelled rows that no turn has read; 0 while too few for a first champion."""
         model = self._model(name)
         with read(self.engine) as conn:
-            report = carry_out.report(conn, name)
+            report = snapshots.report(conn, name)
             n = windows.n_joined(conn, model, report["read"] if report else 0)
             return n if report or n >= _FIRST_ROWS else 0
 
     def block(self, name: str) -> int | None:
         """Rows that make one bet; None before the first champion."""
         with read(self.engine) as conn:
-            report = carry_out.report(conn, name)
+            report = snapshots.report(conn, name)
         return int(report["block"]) if report else None
 
     def turn(self, name: str, run: Run = plainly) -> Verdict:

@@ -189,8 +189,8 @@ def _point(entry: LedgerEntry, shown: dict[str, Any]) -> Point:
 
 
 def _rolling(conn: Connection, model: Model, *, before: int | None, rows: int) -> Rolling:
-    there = snapshots.get(conn, model.name)
-    block = int(msgspec.json.decode(there[1])["report"]["block"]) if there else 1
+    report = snapshots.report(conn, model.name)
+    block = int(report["block"]) if report else 1
     through = log.last_seq(conn) if before is None else before - 1
     found = windows.training(conn, model, through=through, newest=rows)
     known = found.only(np.asarray(np.isfinite(found.answer).all(axis=1), dtype=np.bool_))

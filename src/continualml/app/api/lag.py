@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-import msgspec
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import Connection, and_, select
@@ -148,7 +147,6 @@ def _waiting(conn: Connection, model: Model) -> Waiting:
 
 
 def _delay(conn: Connection, model: Model) -> Json:
-    there = snapshots.get(conn, model.name)
-    report: Json = msgspec.json.decode(there[1])["report"] if there else {}
+    report = snapshots.report(conn, model.name) or {}
     told: Json = report.get("evidence", {}).get("delay") or {}
     return told

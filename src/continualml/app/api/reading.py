@@ -68,8 +68,8 @@ def performance(request: Request, model: str) -> Json:
     serving = serving_of(request.scope)
     asked = serving.model(model)
     with read(serving.engine) as conn:
-        there = snapshots.get(conn, asked.name)
-        block = msgspec.json.decode(there[1])["report"]["block"] if there else 1
+        report = snapshots.report(conn, asked.name)
+        block = report["block"] if report else 1
         return {"model": asked.name, **estimated(conn, asked, block=block)}
 
 
@@ -150,8 +150,7 @@ def answered(request: Request, observation_id: ObservationId, model: str | None 
 
 def _status(serving: Serving, asked: Model) -> Json:
     with read(serving.engine) as conn:
-        there = snapshots.get(conn, asked.name)
-        report: Json | None = msgspec.json.decode(there[1])["report"] if there else None
+        report = snapshots.report(conn, asked.name)
         waiting = windows.n_joined(conn, asked, report["read"] if report else 0)
         alarms = ledger.entries(conn, model=asked.name, kinds=("alarm",), limit=5)
         shown = lineage.shown(conn, alarms)
