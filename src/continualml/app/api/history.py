@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
 from continualml.app.api.serving import Serving, serving_of
+from continualml.evidence.unlabelled import student_quantile
 from continualml.model import Model
 from continualml.records import LedgerEntry, Window
 from continualml.scoring.losses import measured, metrics
@@ -235,22 +236,8 @@ def _mean(metric: str, pieces: Floats, promised: dict[str, float]) -> Mean:
     mean, k = float(pieces.mean()), len(pieces)
     if k < _WINDOW:
         return Mean(mean=mean, low=None, high=None, promised=level)
-    half = student_95(k - 1) * float(pieces.std(ddof=1)) / k**0.5
+    half = student_quantile(0.975, k - 1) * float(pieces.std(ddof=1)) / k**0.5
     return Mean(mean=mean, low=max(0.0, mean - half), high=min(1.0, mean + half), promised=level)
-
-
-def student_95(freedom: int) -> float:
-    """Two-sided 95 % quantile of Student's t, from 4 degrees of freedom on exact to 0.01.
-
-    Notes
-    -----
-    Cornish and Fisher's expansion about the normal quantile (Abramowitz and Stegun 26.7.5).
-    """
-    z = 1.959964
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 class _Promise(msgspec.Struct, frozen=True):
