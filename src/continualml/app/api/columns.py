@@ -8,14 +8,13 @@ import msgspec
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from continualml.app.api.history import looking
 from continualml.evidence.column import ABOVE, BELOW, CELL, FAR_ABOVE, FAR_BELOW, MISSING, Column
 from continualml.evidence.reference import Reference, answered, codes, columns_of, labelled
 from continualml.model import Model
 from continualml.store import log, snapshots, windows
-from continualml.store.engine import read
 
 router = APIRouter()
 
@@ -86,17 +85,13 @@ def distributions(
     serving = looking(request)
     asked = serving.model(model)
 
-    def compute() -> Distributions:
-        with read(serving.engine) as conn:
-            return _distributions(conn, asked, rows)
-
-    return serving.looked.at(("distributions", asked.name, rows), compute)
+    key = ("distributions", asked.name, rows)
+    return serving.looked_at(key, lambda conn: _distributions(conn, asked, rows))
 
 
-def reference_of(engine: Engine, model: str) -> Reference | None:
+def reference_of(conn: Connection, model: str) -> Reference | None:
     """Read what features and answers looked like at the proof; None before there is one."""
-    with read(engine) as conn:
-        kept = _kept(conn, model)
+    kept = _kept(conn, model)
     return kept.standing.drift.columns if kept and kept.standing.drift else None
 
 

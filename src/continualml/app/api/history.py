@@ -16,7 +16,6 @@ from continualml.model import Model
 from continualml.records import LedgerEntry, Window
 from continualml.scoring.losses import measured, metrics
 from continualml.store import ledger, lineage, log, snapshots, windows
-from continualml.store.engine import read
 from continualml.store.tables import labels, observations
 
 router = APIRouter()
@@ -120,16 +119,15 @@ def evidence(
     serving = looking(request)
     name = serving.model(model).name
 
-    def compute() -> Evidence:
-        with read(serving.engine) as conn:
-            found = ledger.entries(conn, model=name, kinds=_WEIGHED, before=before, limit=limit)
-            shown = lineage.shown(conn, found)
+    def ask(conn: Connection) -> Evidence:
+        found = ledger.entries(conn, model=name, kinds=_WEIGHED, before=before, limit=limit)
+        shown = lineage.shown(conn, found)
         following = found[-1].n if len(found) == limit else None
         return Evidence(
             model=name, points=[_point(e, shown[e.n]) for e in found], next_before=following
         )
 
-    return serving.looked.at(("evidence", name, before, limit), compute)
+    return serving.looked_at(("evidence", name, before, limit), ask)
 
 
 @router.get(
@@ -146,11 +144,8 @@ def rolling(
     serving = looking(request)
     asked = serving.model(model)
 
-    def compute() -> Rolling:
-        with read(serving.engine) as conn:
-            return _rolling(conn, asked, before=before, rows=rows)
-
-    return serving.looked.at(("rolling", asked.name, before, rows), compute)
+    key = ("rolling", asked.name, before, rows)
+    return serving.looked_at(key, lambda conn: _rolling(conn, asked, before=before, rows=rows))
 
 
 def looking(request: Request) -> Serving:

@@ -12,7 +12,6 @@ from continualml.app.api.history import looking
 from continualml.model import Model
 from continualml.records import Json
 from continualml.store import snapshots, windows
-from continualml.store.engine import read
 from continualml.store.tables import labels, observations
 
 router = APIRouter()
@@ -65,11 +64,7 @@ def label_lag(
     serving = looking(request)
     asked = serving.model(model)
 
-    def compute() -> Lag:
-        with read(serving.engine) as conn:
-            return _lag(conn, asked, newest)
-
-    return serving.looked.at(("lag", asked.name, newest), compute)
+    return serving.looked_at(("lag", asked.name, newest), lambda conn: _lag(conn, asked, newest))
 
 
 def _lag(conn: Connection, model: Model, newest: int) -> Lag:

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from starlette.types import Scope
 
 from continualml.app.api.answering import Answering
@@ -26,9 +27,10 @@ from continualml.app.api.sessions import Sessions, key_in
 from continualml.app.api.tokens import Tokens, ensure_admin
 from continualml.model import Model
 from continualml.settings import Project
-from continualml.store.engine import StoreUnavailableError, open_store
+from continualml.store.engine import StoreUnavailableError, open_store, read
 from continualml.store.group_commit import GroupCommit
 
+T = TypeVar("T")
 _LOOK_S = 0.2
 _TOKENS_S = 0.4
 _HEALTH_S = 2.0
@@ -116,6 +118,15 @@ class Serving:
             most_rows=most_rows,
             repeated=repeated,
         )
+
+    def looked_at(self, key: Hashable, ask: Callable[[Connection], T]) -> T:
+        """Answer those who only look, from what is known or from the store; see ``Looked``."""
+
+        def compute() -> T:
+            with read(self.engine) as conn:
+                return ask(conn)
+
+        return self.looked.at(key, compute)
 
     def end(self) -> None:
         """Write what still waits, and close the store."""

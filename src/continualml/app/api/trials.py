@@ -105,11 +105,7 @@ def trials(request: Request, model: str) -> Trials:
     serving = looking(request)
     asked = serving.model(model)
 
-    def compute() -> Trials:
-        with read(serving.engine) as conn:
-            return _trials(conn, asked)
-
-    return serving.looked.at(("trials", asked.name), compute)
+    return serving.looked_at(("trials", asked.name), lambda conn: _trials(conn, asked))
 
 
 @router.get("/models/{model}/versions", summary="All versions, the newest first")
@@ -144,11 +140,8 @@ def compare(
     serving = looking(request)
     asked = serving.model(model)
 
-    def compute() -> Compared:
-        with read(serving.engine) as conn:
-            return _compared(conn, asked, first, second)
-
-    return serving.looked.at(("compare", asked.name, first, second), compute)
+    key = ("compare", asked.name, first, second)
+    return serving.looked_at(key, lambda conn: _compared(conn, asked, first, second))
 
 
 def _trials(conn: Connection, model: Model) -> Trials:

@@ -62,8 +62,8 @@ async def attempt(request: Request, model: str) -> Tried:
 
 def _typical(serving: Serving, model: Model) -> dict[str, Any]:
     """Read the value in the middle, or the commonest one, of each feature at the proof."""
-    known = serving.looked.at(
-        ("reference", model.name), lambda: reference_of(serving.engine, model.name)
+    known = serving.looked_at(
+        ("reference", model.name), lambda conn: reference_of(conn, model.name)
     )
     columns = {c.name: c for c in known.columns} if known else {}
     return {f.name: _middle(f, columns.get(f.name)) for f in model.features}
