@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import httpx
 import numpy as np
+import pytest
 
 from continualml.app.api import main
 from continualml.records import Decision, DecisionKind
@@ -107,6 +108,17 @@ def test_the_example_of_the_description_is_answered(api: httpx.Client, project: 
         example = paths[path]["post"]["requestBody"]["content"]["application/json"]["example"]
 
         assert api.post(path, json=example).status_code == 200, path
+
+
+@pytest.mark.parametrize("deep", [10, 2_000])
+def test_a_body_for_people_s_pages_that_is_no_json_is_told_as_elsewhere(
+    api: httpx.Client, deep: int
+) -> None:
+    sent = b'{"features": {"age": ' + b"[" * deep
+    for path in ("/predict", "/models/loan/try"):
+        answer = api.post(path, content=sent)
+        assert answer.status_code == 400
+        assert answer.json()["type"] == "urn:continualml:problem:malformed-json"
 
 
 def test_what_answers_without_labels_cost_is_estimated_beside_what_is_known(

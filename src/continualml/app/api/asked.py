@@ -6,8 +6,7 @@ from typing import Final, TypeVar
 import msgspec
 from fastapi import Request
 
-from continualml.app.api.bodies import receive_body
-from continualml.app.api.problems import ProblemError
+from continualml.app.api.bodies import UNREADABLE, receive_body, unreadable
 from continualml.errors import InputError, Said
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -32,5 +31,5 @@ async def body_of(request: Request, kind: type[T], most_bytes: int) -> T:
         what, path = (found["what"], found["path"]) if found else (str(error), None)
         got = Said(what.removeprefix("Expected "))
         raise InputError(path or "body", expected=f"as in {kind.__name__}", got=got) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ProblemError(400, "not-json", f"the body is not JSON: {error}") from None
+    except UNREADABLE as error:
+        raise unreadable(sent, error) from None

@@ -71,6 +71,9 @@ _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _AT_BYTE = re.compile(r"\(byte (\d+)\)")
 _NO_JSON = re.compile(rb"NaN|Infinity")  # as Python's and JavaScript's libraries write them
 
+# What msgspec raises over bytes that are no JSON, or too deep; of a wrong type it is the first too.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 T = TypeVar("T")
 
 
@@ -174,11 +177,16 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         where = path.removeprefix("$").removeprefix(".").replace("[...]", ".*") or "body"
         what = found["what"] if found else str(error)
         raise ProblemError(422, "invalid-input", f"{where}: {what}", where=where) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        what = f"the body is not JSON that can be read: {error}"
-        if (at := _AT_BYTE.search(str(error))) and (word := _NO_JSON.match(body, int(at[1]))):
-            what = f"{word[0].decode()} is not JSON; send null"
-        raise ProblemError(400, "malformed-json", what) from None
+    except UNREADABLE as error:
+        raise unreadable(body, error) from None
+
+
+def unreadable(body: bytes, error: Exception) -> ProblemError:
+    """Say why a body is no JSON, as whichever reader said it."""
+    what = f"the body is not JSON that can be read: {error}"
+    if (at := _AT_BYTE.search(str(error))) and (word := _NO_JSON.match(body, int(at[1]))):
+        what = f"{word[0].decode()} is not JSON; send null"
+    return ProblemError(400, "malformed-json", what)
 
 
 def check_rows(n: int, most: int, where: str) -> None:

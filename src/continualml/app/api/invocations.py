@@ -113,13 +113,12 @@ def _rows(model: Model, body: bytes, content_type: str) -> tuple[str, list[Json]
 def _decode(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except bodies.UNREADABLE:
         pass
     try:  # MLflow's client writes missing values as NaN, which Python's own reader knows
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        what = f"the body is not JSON that can be read: {error}"
-        raise ProblemError(400, "malformed-json", what) from None
+        raise bodies.unreadable(body, error) from None
 
 
 def _of_split(form: Any) -> list[Json]:
