@@ -63,24 +63,23 @@ class Reader:
         InputError
             Names the first field that is wrong.
         """
-        if self._decode is not None:
-            try:
-                found = self._decode(body)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                return self._carefully(body)
-            if found.instances is None and found.features is not None:
-                asked = self._packed([found.features], (found.observation_id,))
-            elif found.features is None and found.observation_id is None and found.instances:
-                several = found.instances
-                if len(several) > self._most_rows:
-                    return self._carefully(body)
-                ids = [i.observation_id for i in several]
-                asked = self._packed([i.features for i in several], ids)
-            else:
-                asked = None
-            if asked is not None:
-                return asked
-        return self._carefully(body)
+        return self._quickly(body) or self._carefully(body)
+
+    def _quickly(self, body: bytes) -> Asked | None:
+        """Read what is usual and right; None where it needs a closer look."""
+        if self._decode is None:
+            return None
+        try:
+            found = self._decode(body)
+        except bodies.UNREADABLE:
+            return None
+        if found.instances is None and found.features is not None:
+            return self._packed([found.features], (found.observation_id,))
+        alone = found.features is None and found.observation_id is None
+        if alone and found.instances and len(found.instances) <= self._most_rows:
+            ids = [i.observation_id for i in found.instances]
+            return self._packed([i.features for i in found.instances], ids)
+        return None
 
     def _packed(self, rows: list[Any], ids: Sequence[str | None]) -> Asked | None:
         """Pack decoded rows; None where a text needs a closer look."""

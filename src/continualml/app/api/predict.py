@@ -12,7 +12,7 @@ from continualml.app import logs
 from continualml.app.api import bodies, problems, trace
 from continualml.app.api.answering import Answered
 from continualml.app.api.problems import ProblemError
-from continualml.app.api.serving import serving_of
+from continualml.app.api.serving import Serving, serving_of
 from continualml.model import Model
 from continualml.records import Json
 from continualml.store.log import Observed
@@ -27,12 +27,13 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; what is answered is on disk before it is sent."""
-        began, counts = time.perf_counter(), serving_of(scope).counts
+        began, serving = time.perf_counter(), serving_of(scope)
+        counts = serving.counts
         route = _OF_MODEL if scope["path_params"] else _ROUTE
         if (traced := trace.of(scope)) is not None:
             logs.TRACE.set(traced)  # not set back: the server logs an error at the end of this task
         try:
-            version, content = await _answer(scope, receive, traced)
+            version, content = await _answer(serving, scope, receive, traced)
         except Exception as error:
             problem = problems.of(error)
             await problems.answer(problem)(scope, receive, send)
@@ -46,9 +47,10 @@ class Predict:
         counts.observe(route, 200, time.perf_counter() - began)
 
 
-async def _answer(scope: Scope, receive: Receive, traced: str | None) -> tuple[bytes, bytes]:
+async def _answer(
+    serving: Serving, scope: Scope, receive: Receive, traced: str | None
+) -> tuple[bytes, bytes]:
     """Check, predict, append; give the version that answered, and the answer."""
-    serving = serving_of(scope)
     serving.tokens.require(scope, "predict")
     model = serving.model(scope["path_params"].get("model"))
     body = await bodies.receive_body(scope, receive, serving.most_bytes)
