@@ -5,16 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from docs import build, diagrams, reference, slides
+from tests.browser import browser
 
 ROOT = Path(__file__).parents[1]
-BROWSER = next((b for n in ("chromium", "chromium-browser") if (b := shutil.which(n))), None)
-CHROMIUM = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
+__all__ = ["browser"]
 KINDS = (
     *("no-champion", "log-not-writable", "cycle-too-old", "label-lag", "alarm-drift"),
     *("broken-feed", "label-fault", "promotion", "rejected", "rolled-back", "training-failed"),
@@ -85,22 +82,21 @@ def test_what_leads_nowhere_or_is_fetched_from_elsewhere_is_named(
 
 
 @pytest.mark.journey
-@pytest.mark.skipif(BROWSER is None, reason="chromium is not installed; as root: apt-get install")
-def test_a_browser_opens_it_from_disk_searches_and_asks_no_host(site: Path) -> None:
+def test_a_browser_opens_it_from_disk_searches_and_asks_no_host(
+    site: Path, browser: Browser
+) -> None:
     asked, said = set[str](), list[str]()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=CHROMIUM)
-        page = browser.new_page(color_scheme="dark")
-        page.on("request", lambda request: asked.add(request.url.split(":")[0]))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        for path in ("docs/slides", "docs/reference/http", "docs/statistics"):
-            page.goto(f"{(site / path).as_uri()}.html")
-            broken = "() => [...document.images].filter(i => !i.naturalWidth).length"
-            assert page.evaluate(broken) == 0, path
-        page.keyboard.press("/")
-        page.keyboard.type("supermartingale")
-        page.get_by_role("link", name="The gate").first.wait_for()
-        browser.close()
+    page = browser.new_page(color_scheme="dark")
+    page.on("request", lambda request: asked.add(request.url.split(":")[0]))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    for path in ("docs/slides", "docs/reference/http", "docs/statistics"):
+        page.goto(f"{(site / path).as_uri()}.html")
+        broken = "() => [...document.images].filter(i => !i.naturalWidth).length"
+        assert page.evaluate(broken) == 0, path
+    page.keyboard.press("/")
+    page.keyboard.type("supermartingale")
+    page.get_by_role("link", name="The gate").first.wait_for()
+    page.close()
     assert asked <= {"file", "data", "blob"}
     assert said == []

@@ -1,27 +1,18 @@
 """What a person sees in a browser: logging in and out, every page with the example's data."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.browser import PATIENCE_MS, Seen, browser, is_elsewhere, watched
 from tests.dashboard.conftest import PASSWORD, Site, served
-from tests.tree.test_browser import NAMES, PATIENCE_MS, QUIET, Seen, is_elsewhere
 
 pytestmark = pytest.mark.journey
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"none of {', '.join(NAMES)} is installed; as root: apt-get install chromium")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=found, args=QUIET)
+__all__ = ["browser"]
 
 
 @contextmanager
@@ -30,11 +21,8 @@ def opened(browser: Browser, url: str) -> Iterator[tuple[Page, Seen]]:
     context = browser.new_context(
         viewport={"width": 1_400, "height": 1_000}, timezone_id="Pacific/Auckland"
     )
-    page, seen = context.new_page(), Seen()
-    page.set_default_timeout(PATIENCE_MS)
-    page.on("console", lambda m: seen.errors.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: seen.broken.append(str(e)))
-    page.on("request", lambda r: seen.elsewhere.append(r.url) if is_elsewhere(r.url) else None)
+    page = context.new_page()
+    seen = watched(page)
     page.on("websocket", lambda w: seen.elsewhere.append(w.url) if is_elsewhere(w.url) else None)
     page.goto(url)
     yield page, seen

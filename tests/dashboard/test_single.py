@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser import PATIENCE_MS, browser
 from tests.dashboard.conftest import Site, answers, served
-from tests.dashboard.test_pages import browser, opened, sees
+from tests.dashboard.test_pages import opened, sees
 from tests.tree.conftest import free_port, own_environment, until
-from tests.tree.test_browser import PATIENCE_MS
 
 pytestmark = pytest.mark.journey
 __all__ = ["browser"]

@@ -1,67 +1,29 @@
 """What a person sees in a browser: the page of the API, of Prefect and of MLflow."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.browser import PATIENCE_MS, Seen, browser, watched
 from tests.tree.conftest import Tree
 from tests.tree.registry import Registry
 
 pytestmark = pytest.mark.journey
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-QUIET = (
-    "--no-sandbox",  # it runs as root in containers
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-PATIENCE_MS = 60_000
-
-
-@dataclass(slots=True)
-class Seen:
-    """What went wrong behind a page, and whom it asked beyond this machine."""
-
-    errors: list[str] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"none of {', '.join(NAMES)} is installed; as root: apt-get install chromium")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=found, args=QUIET)
+__all__ = ["browser"]
 
 
 @contextmanager
 def opened(browser: Browser, url: str) -> Iterator[tuple[Page, Seen]]:
     """Open a page and note what happens behind it."""
-    page, seen = browser.new_page(viewport={"width": 1_400, "height": 1_000}), Seen()
-    page.set_default_timeout(PATIENCE_MS)
-    page.on("console", lambda m: seen.errors.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: seen.broken.append(str(e)))
-    page.on("request", lambda r: seen.elsewhere.append(r.url) if is_elsewhere(r.url) else None)
+    page = browser.new_page(viewport={"width": 1_400, "height": 1_000})
+    seen = watched(page)
     page.on("response", lambda r: seen.broken.append(r.url) if r.status >= 500 else None)
     page.goto(url)
     yield page, seen
     page.close()
-
-
-def is_elsewhere(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme not in {"data", "blob"} and parts.hostname != "127.0.0.1"
 
 
 def sees(page: Page, text: str) -> None:
