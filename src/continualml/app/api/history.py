@@ -8,15 +8,14 @@ import msgspec
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from continualml.app.api.serving import Serving, serving_of
 from continualml.evidence.unlabelled import student_quantile
 from continualml.model import Model
 from continualml.records import LedgerEntry, Window
 from continualml.scoring.losses import measured, metrics
-from continualml.store import ledger, lineage, log, snapshots, windows
-from continualml.store.tables import labels, observations
+from continualml.store import arrivals, ledger, lineage, log, snapshots, windows
 
 router = APIRouter()
 
@@ -255,9 +254,7 @@ def _promises(
 
 def _times(conn: Connection, seqs: list[int]) -> dict[int, str]:
     """Read when the labels, or the observations, with these numbers came."""
-    found: dict[int, str] = {}
-    for table in (observations, labels):
-        asked = select(table.c.seq, table.c.recorded_at).where(table.c.seq.in_(seqs))
-        for seq, at in conn.execute(asked):
-            found[seq] = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-    return found
+    return {
+        seq: datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+        for seq, at in arrivals.recorded_at(conn, seqs).items()
+    }

@@ -6,13 +6,12 @@ from typing import Annotated, Final
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection
 
 from continualml.app.api.history import looking
 from continualml.model import Model
 from continualml.records import Json
-from continualml.store import snapshots, windows
-from continualml.store.tables import labels, observations
+from continualml.store import arrivals, snapshots, windows
 
 router = APIRouter()
 _SHARES: Final = (0.1, 0.5, 0.9, 0.99)
@@ -68,23 +67,7 @@ def label_lag(
 
 
 def _lag(conn: Connection, model: Model, newest: int) -> Lag:
-    same = and_(
-        observations.c.model == labels.c.model,
-        observations.c.observation_id == labels.c.observation_id,
-    )
-    asked = (
-        select(labels.c.seq, labels.c.recorded_at - observations.c.recorded_at)
-        .join_from(labels, observations, same)
-        .where(
-            labels.c.model == model.name,
-            labels.c.first.is_(True),
-            labels.c.early.is_(False),
-            observations.c.answer.is_not(None),
-        )
-        .order_by(labels.c.seq.desc())
-        .limit(newest)
-    )
-    found = [(int(seq), max(float(s), 0.0)) for seq, s in conn.execute(asked)]
+    found = arrivals.lags(conn, model.name, newest)
     taken = np.array([s for _, s in found])
     rows = np.empty(0)
     if found:
@@ -122,23 +105,10 @@ def _bins(taken: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[Bin]:
 
 
 def _waiting(conn: Connection, model: Model) -> Waiting:
-    newest = (
-        select(observations.c.observation_id, observations.c.recorded_at, observations.c.model)
-        .where(observations.c.model == model.name, observations.c.answer.is_not(None))
-        .order_by(observations.c.seq.desc())
-        .limit(_MOST_WAITING)
-        .subquery()
-    )
-    # Not by ``first``: its index would be taken for each row. Revisions only make a row come twice.
-    there = and_(
-        labels.c.model == newest.c.model, labels.c.observation_id == newest.c.observation_id
-    )
-    asked = select(newest, labels.c.seq).join_from(newest, labels, there, isouter=True)
-    each = conn.execute(asked).all()
-    without = [row.recorded_at for row in each if row.seq is None]
+    of, without = arrivals.unlabelled(conn, model.name, _MOST_WAITING)
     now = datetime.now(UTC).timestamp()
     oldest = max(0.0, now - min(without)) if without else None
-    return Waiting(rows=len(without), of=len({row.observation_id for row in each}), oldest_s=oldest)
+    return Waiting(rows=len(without), of=of, oldest_s=oldest)
 
 
 def _delay(conn: Connection, model: Model) -> Json:
