@@ -7,6 +7,7 @@ import streamlit as st
 
 from continualml.app.dashboard import jobs
 from continualml.app.dashboard.asking import get, said_plainly
+from continualml.app.dashboard.turning import turn
 from continualml.app.dashboard.words import SIGNS, moment, number, sign, span
 
 _PAGE: Final = 50
@@ -63,12 +64,7 @@ def _ledger() -> None:
         key="ledger",
     )
     first, older, _ = st.columns([1, 1, 4])
-    if before is not None and first.button("Newest", icon=":material/first_page:"):
-        st.session_state.pop("decisions_before", None)
-        st.rerun()
-    if told["next_before"] and older.button("Older", icon=":material/chevron_right:"):
-        st.session_state["decisions_before"] = told["next_before"]
-        st.rerun()
+    turn("decisions_before", first, older, told["next_before"])
     rows = chosen["selection"]["rows"]
     if rows and rows[0] < len(found):
         _why(found[rows[0]])

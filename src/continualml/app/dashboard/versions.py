@@ -6,6 +6,7 @@ import streamlit as st
 
 from continualml.app.dashboard.asking import get, said_plainly
 from continualml.app.dashboard.charts import band, bars, show
+from continualml.app.dashboard.turning import turn
 from continualml.app.dashboard.words import moment, named, number
 
 _PAGE: Final = 50
@@ -118,12 +119,7 @@ def _history() -> None:
         column_config={"is": st.column_config.TextColumn(width="medium")},
     )
     newer, older = st.columns(2)
-    if before is not None and newer.button("Newest", icon=":material/first_page:"):
-        st.session_state.pop("versions_before", None)
-        st.rerun()
-    if told["next_before"] and older.button("Older", icon=":material/chevron_right:"):
-        st.session_state["versions_before"] = told["next_before"]
-        st.rerun()
+    turn("versions_before", newer, older, told["next_before"])
 
 
 @said_plainly
