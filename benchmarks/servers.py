@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from continualml.app.api import main as api
+from continualml.app.api.connections import Connection
 from continualml.store.group_commit import GroupCommit
 from continualml.store.log import Observed
 
@@ -109,5 +110,5 @@ if __name__ == "__main__":
         access_log=False,
         log_level="warning",
         loop="uvloop",
-        http="httptools",
+        http=Connection if sys.argv[1] == "unlogged" else "httptools",
     )

@@ -244,14 +244,20 @@ def test_who_comes_alone_is_written_without_a_change_of_threads(file: Engine) ->
 def test_a_slow_disk_holds_up_the_event_loop_once(file: Engine) -> None:
     names = writers(file, slow_s=0.02)
 
-    async def several() -> None:
+    async def several() -> list[str]:
         commit = GroupCommit(file)
-        for i in range(4):
+        await alone(commit, "0")
+        once = list(names)
+        for i in range(1, 4):
             await alone(commit, str(i))
         commit.close()
+        return once
 
-    asyncio.run(several())
-    assert names.index("group-commit") == names.count(threading.main_thread().name) > 0
+    once = asyncio.run(several())
+    assert set(once) == {threading.main_thread().name}
+    assert names == once
+    with read(file) as conn:
+        assert len(conn.execute(select(observations)).all()) == 4
 
 
 def test_readers_that_hold_every_connection_hold_up_no_prediction(file: Engine) -> None:

@@ -46,6 +46,12 @@ _TAKE = (
 )
 # SQLSTATE's classes of a lost connection, of full disks and memory, of a server that is stopped.
 _AWAY = ("08", "53", "57")
+_PRAGMAS = (
+    f"PRAGMA busy_timeout={_BUSY_MS}",
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+)
 _FULL = ("full", "disk i/o", "readonly", "unable to open", "locked")
 
 
@@ -264,7 +270,7 @@ class Appender:
             if isinstance(columns, Columns):
                 self._append_columns(columns)
             else:
-                self._append_sqlite([self._values(row) for row in rows])
+                self._append_sqlite(rows)
         except failures.IntegrityError:
             self._roll_back()
             return False
@@ -282,14 +288,25 @@ class Appender:
         if connection is not None:
             connection.close()
 
-    def _append_sqlite(self, values: Sequence[tuple[Any, ...]]) -> None:
+    @property
+    def script(self) -> str:
+        """SQL that sets another connection to the SQLite file up for what ``statement`` gives."""
+        return "".join(f"{p};" for p in _PRAGMAS) + _numbering(self._table.name, self._names)
+
+    def statement(self, rows: Sequence[object]) -> tuple[str, tuple[Any, ...]] | None:
+        """Give the statement that appends rows, and its values; None if it takes more than one."""
+        if not 0 < len(rows) <= _ROWS_AT_ONCE or hasattr(rows, "columns"):
+            return None
+        sql = _statement(f"{self._table.name}_append", self._names, len(rows), "?")
+        return sql, tuple(chain.from_iterable(map(self._values, rows)))
+
+    def _append_sqlite(self, rows: Sequence[object]) -> None:
         if self._connection is None:
             self._connection = self._connect_sqlite()
-        view = f"{self._table.name}_append"
-        if len(values) <= _ROWS_AT_ONCE:
-            sql = _statement(view, self._names, len(values), "?")
-            self._connection.execute(sql, tuple(chain.from_iterable(values)))
+        if (alone := self.statement(rows)) is not None:
+            self._connection.execute(*alone)
             return
+        view, values = f"{self._table.name}_append", [self._values(row) for row in rows]
         self._connection.execute("BEGIN IMMEDIATE")
         for start in range(0, len(values), _ROWS_AT_ONCE):
             part = values[start : start + _ROWS_AT_ONCE]
@@ -338,24 +355,28 @@ class Appender:
         pooled = self._engine.pool.recreate().connect()
         connection: Any = pooled.driver_connection
         pooled.detach()  # it does not go back with its view
-        table = self._table.name
-        columns = ", ".join(f'"{name}"' for name in self._names)
-        new = ", ".join(f'NEW."{name}"' for name in self._names)
         try:
             if not self._waits:
                 connection.execute("PRAGMA busy_timeout=0")
-            # Names of our own tables; nothing of it lasts longer than the connection.
-            connection.executescript(
-                f'CREATE TEMP VIEW "{table}_append" AS SELECT {columns} FROM "{table}";'  # noqa: S608
-                f'CREATE TEMP TRIGGER "{table}_number" INSTEAD OF INSERT ON "{table}_append" BEGIN '
-                f'INSERT INTO "{table}" (seq, {columns}) '
-                f"SELECT next, {new} FROM sequence WHERE id = 1;"
-                "UPDATE sequence SET next = next + 1 WHERE id = 1; END;"
-            )
+            connection.executescript(_numbering(self._table.name, self._names))
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def _numbering(table: str, names: Sequence[str]) -> str:
+    """Write SQL that makes a view over a table, whose trigger numbers what is put into it."""
+    columns = ", ".join(f'"{name}"' for name in names)
+    new = ", ".join(f'NEW."{name}"' for name in names)
+    # Names of our own tables; nothing of it lasts longer than the connection.
+    return (
+        f'CREATE TEMP VIEW "{table}_append" AS SELECT {columns} FROM "{table}";'  # noqa: S608
+        f'CREATE TEMP TRIGGER "{table}_number" INSTEAD OF INSERT ON "{table}_append" BEGIN '
+        f'INSERT INTO "{table}" (seq, {columns}) '
+        f"SELECT next, {new} FROM sequence WHERE id = 1;"
+        "UPDATE sequence SET next = next + 1 WHERE id = 1; END;"
+    )
 
 
 def _sized(columns: Columns, name: str) -> tuple[bytes, int]:
@@ -377,9 +398,10 @@ def _padded(texts: Sequence[str]) -> tuple[bytes, int]:
     return b"".join(piece.ljust(width, _PADDING) for piece in encoded), width
 
 
-def is_file(engine: Engine) -> bool:
-    """Tell whether the database is a file of this machine, and so as quick as its disk."""
-    return engine.dialect.name == "sqlite"
+def file_of(engine: Engine) -> str | None:
+    """Return the file of this machine that the database is, and so as quick as its disk."""
+    database = engine.url.database
+    return database if engine.dialect.name == "sqlite" and database != ":memory:" else None
 
 
 def append_alone(engine: Engine, table: Table, rows: Sequence[dict[str, Any]]) -> bool:
@@ -407,10 +429,8 @@ def _set_up_sqlite(connection: "DBAPIConnection", _record: Any) -> None:
     # SQLAlchemy begins transactions itself, so that a writer can say IMMEDIATE.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
+    for pragma in _PRAGMAS:
+        cursor.execute(pragma)
     cursor.close()
 
 

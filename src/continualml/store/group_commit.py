@@ -1,6 +1,7 @@
-"""Group commit: one thread writes what all requests wait for in one transaction, then wakes them.
+"""Group commit: what all requests wait for is written in one transaction, then all are woken.
 
 Which rows go now and who waits for what is the plain value ``Batch``; the thread around it is thin.
+Predictions on SQLite are written by a process, where nothing makes the thread necessary.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from continualml.model import Model
-from continualml.store.engine import Appender, StoreUnavailableError, is_file, write
+from continualml.store.engine import Appender, StoreUnavailableError, file_of, write
 from continualml.store.log import (
     LabelAnswer,
     Labelled,
@@ -25,6 +26,7 @@ from continualml.store.log import (
     append_observations,
 )
 from continualml.store.tables import observations
+from continualml.store.writer import Writer
 
 _MOST_ROWS = 5_000
 # A commit that takes longer holds up the event loop too long: then only the writer's thread
@@ -75,7 +77,10 @@ class GroupCommit:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._appender = Appender(engine, observations)
-        self._here = Appender(engine, observations, waits=False) if is_file(engine) else None
+        file = file_of(engine)
+        self._here = Appender(engine, observations, waits=False) if file else None
+        self._writer = Writer(file, self._appender.script) if file else None
+        self._in_thread = 0  # tickets
         self._slow_until = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: list[Ticket] = []
@@ -106,8 +111,26 @@ class GroupCommit:
         if alone and self._append_here(rows):
             loop.call_soon(told, list[Observed | None]([None] * len(rows)))
             return
-        self._turn.append(Ticket(rows=rows, told=told))
-        self._hand_over()
+        ticket = Ticket(rows=rows, told=told)
+        if not self._append_beside(ticket):
+            self._turn.append(ticket)
+            self._hand_over()
+
+    def _append_beside(self, ticket: Ticket) -> bool:
+        """Have the process write, unless it would get in the way of the thread."""
+        if self._writer is None or self._turn or self._in_thread or not self._writer.idle:
+            return False
+        statement = self._appender.statement(ticket.rows)
+        if statement is None:
+            return False
+        return self._writer.execute(self._known_loop(), *statement, partial(self._beside, ticket))
+
+    def _beside(self, ticket: Ticket, written: bool | None) -> None:
+        if written:
+            ticket.told([None] * len(ticket.rows))
+        else:  # the thread says why not, and finds the rows if they are there after all
+            self._turn.append(ticket)
+            self._hand_over()
 
     def _append_here(self, rows: Sequence[Observed]) -> bool:
         """Write in this thread, which must not wait; False leaves it to the writer."""
@@ -170,12 +193,15 @@ class GroupCommit:
 
     def _hand_over(self) -> None:
         if self._turn:
+            self._in_thread += len(self._turn)
             self._arrived.put(self._turn)
             self._turn = []
 
     def close(self) -> None:
         """Write what waits, and end the thread."""
         self._closed = True
+        if self._writer is not None:
+            self._writer.close()
         self._hand_over()
         self._arrived.put(None)
         self._thread.join()
@@ -228,12 +254,12 @@ class GroupCommit:
     def _wake(self, tickets: tuple[Ticket, ...], answers: list[Answer]) -> None:
         """Tell all that waited with one wake-up."""
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_resolve, tickets, answers)
+            self._loop.call_soon_threadsafe(self._resolve, tickets, answers)
 
-
-def _resolve(tickets: tuple[Ticket, ...], answers: list[Answer]) -> None:
-    for ticket, answer in zip(tickets, answers, strict=True):
-        ticket.told(answer)
+    def _resolve(self, tickets: tuple[Ticket, ...], answers: list[Answer]) -> None:
+        self._in_thread -= len(tickets)
+        for ticket, answer in zip(tickets, answers, strict=True):
+            ticket.told(answer)
 
 
 def _settle(future: "asyncio.Future[Answer]", answer: Answer) -> None:

@@ -7,7 +7,7 @@ that comes to an idle writer goes at once.
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from itertools import groupby
@@ -40,18 +40,17 @@ class Answered(NamedTuple):
     there: Sequence[Observed | None]
 
 
+# Gets what became of a request, in the event loop; raises nothing.
+Told = Callable[[Answered | Exception], None]
+
+
 class Ask(NamedTuple):
-    """One request that waits, its trace if it has one, and the future that wakes it."""
+    """One request that waits, its trace if it has one, and who is told what became of it."""
 
     model: Model
     asked: Asked
     trace: str | None
-    future: "asyncio.Future[Answered]"
-
-    def fail(self, error: Exception) -> None:
-        """Tell it that it will not be answered, unless its client has gone."""
-        if not self.future.done():
-            self.future.set_exception(error)
+    told: Told
 
 
 class Answering:
@@ -83,13 +82,17 @@ class Answering:
         StoreUnavailableError
             If the answers could not be written; none was.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answered] = loop.create_future()
-        self._waiting.append(Ask(model, asked, trace, future))
+        future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        self.begin(model, asked, trace, partial(settle, future))
+        return future
+
+    def begin(self, model: Model, asked: Asked, trace: str | None, told: Told) -> None:
+        """Answer rows, durably; ``told`` gets what ``answer`` returns or raises."""
+        self._waiting.append(Ask(model, asked, trace, told))
         if not self._under_way:
             self._under_way = True
-            loop.call_soon(self._next)  # what this turn of the loop still brings comes with it
-        return future
+            # What this turn of the loop still brings comes with it.
+            asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
         """Answer and append what waits, until the writer has something to do or nobody waits."""
@@ -102,7 +105,7 @@ class Answering:
             except Exception as error:  # noqa: BLE001  else these, and all to come, wait for ever
                 answered = []
                 for ask in now:
-                    ask.fail(error)
+                    ask.told(error)
         self._under_way = bool(answered)
         if answered:
             alone = len(answered) == 1
@@ -117,7 +120,7 @@ class Answering:
             champion = self._champions.of(name)
         except ProblemError as error:  # those of other models have theirs
             for ask in asks:
-                ask.fail(error)
+                ask.told(error)
             return []
         rows = rows_of(asks[0].model, [ask.asked for ask in asks])
         version, revision = champion.known.version, champion.revision
@@ -125,7 +128,7 @@ class Answering:
         said = champion.answers(rows, [len(ask.asked.numeric) for ask in asks])
         for ask, answer in zip(asks, said, strict=True):
             if isinstance(answer, Exception):
-                ask.fail(answer)
+                ask.told(answer)
             else:
                 made = observed(
                     ask.model, ask.asked, version, answer, revision=revision, trace=ask.trace
@@ -142,10 +145,20 @@ class Answering:
         at = 0
         for ask, rows in answered:
             if isinstance(there, Exception):
-                ask.fail(there)
-            elif not ask.future.done():  # else its client has gone
-                ask.future.set_result(Answered(rows, there[at : at + len(rows)]))
+                ask.told(there)
+            else:
+                ask.told(Answered(rows, there[at : at + len(rows)]))
             at += len(rows)
+
+
+def settle(future: "asyncio.Future[Answered]", found: Answered | Exception) -> None:
+    """Give a future what became of its request, unless its client has gone."""
+    if future.done():
+        return
+    if isinstance(found, Exception):
+        future.set_exception(found)
+    else:
+        future.set_result(found)
 
 
 def observed(

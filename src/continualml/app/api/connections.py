@@ -2,13 +2,15 @@
 
 import asyncio
 import resource
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from continualml.app.api import problems
 from continualml.app.api.problems import ProblemError
+from continualml.app.api.straight import Straight, is_plain
 
 _HEAD_BYTES: Final = 64 * 1024
 _HEADERS: Final = 100
@@ -37,6 +39,7 @@ class Connection(HttpToolsProtocol):
         self._has_head = False
         self._head_bytes = 0
         self._look_again: asyncio.TimerHandle | None = None
+        self._straight: Straight | None = None
         self._problem = ProblemError(400, "malformed-http", "this is no HTTP/1.1 request")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -86,6 +89,18 @@ class Connection(HttpToolsProtocol):
         """Note that all of it is here."""
         self._received_at = None
         super().on_message_complete()
+        if self._straight is not None:
+            straight, self._straight = self._straight, None
+            straight.begin()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Start a request, a plain prediction when its body is here."""
+        predicts = getattr(app, "predicts", None)
+        fresh = cycle is self.cycle and cycle.more_body
+        if predicts is not None and fresh and predicts(cycle.scope) and is_plain(cycle):
+            self._straight = Straight(cycle, partial(super()._start_asgi_task, cycle))
+        else:
+            super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's own words
         """Answer with a problem document what never becomes a request, and end the connection."""

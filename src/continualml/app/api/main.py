@@ -60,14 +60,19 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http" and scope["method"] == "POST":
-            model = _PREDICTS(scope["path"])
-            if model is not None:
-                scope["app"] = self
-                scope["path_params"] = {} if model[1] is None else {"model": model[1]}
-                await self.predict(scope, receive, send)
-                return
-        await super().__call__(scope, receive, send)
+        if scope["type"] == "http" and self.predicts(scope):
+            await self.predict(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def predicts(self, scope: Scope) -> bool:
+        """Tell whether a request is for a prediction; its scope gets what a router would say."""
+        model = _PREDICTS(scope["path"]) if scope["method"] == "POST" else None
+        if model is None:
+            return False
+        scope["app"] = self
+        scope["path_params"] = {} if model[1] is None else {"model": model[1]}
+        return True
 
 
 def create(project: Project) -> Application:

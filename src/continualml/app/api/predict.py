@@ -1,7 +1,9 @@
 """A prediction, the whole path on one screen: check, predict, append, answer."""
 
+import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -10,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from continualml.app import logs
 from continualml.app.api import bodies, problems, trace
-from continualml.app.api.answering import Answered
+from continualml.app.api.answering import Answered, Told, settle
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.serving import Serving, serving_of
 from continualml.model import Model
@@ -22,42 +24,99 @@ _ROUTE, _OF_MODEL = "/predict", "/models/{model}/predict"
 _encode = msgspec.json.Encoder().encode
 
 
+class Asking:
+    """One request for a prediction, wherever it came from.
+
+    Parameters
+    ----------
+    began
+        When, as ``time.perf_counter`` tells it.
+    traced
+        Its trace, if it has one.
+    """
+
+    __slots__ = ("_began", "_model", "_scope", "_serving", "_traced")
+
+    def __init__(self, serving: Serving, scope: Scope, began: float, traced: str | None) -> None:
+        self._serving = serving
+        self._scope = scope
+        self._began = began
+        self._traced = traced
+
+    def allow(self) -> None:
+        """Let it pass if it may ask.
+
+        Raises
+        ------
+        ProblemError
+            401, 403 or 429 without a token that may.
+        """
+        self._serving.tokens.require(self._scope, "predict")
+
+    def begin(self, body: bytes, told: Told) -> None:
+        """Check its rows, and let them be answered and appended.
+
+        Raises
+        ------
+        ProblemError
+            404 if there is no such model, 400 or 413 if the body is no request.
+        InputError
+            Names the first field that is wrong.
+        """
+        serving = self._serving
+        self._model = serving.model(self._scope["path_params"].get("model"))
+        rows = serving.readers[self._model.name].read(body)
+        serving.answering.begin(self._model, rows, self._traced, told)
+
+    def said(self, found: Answered) -> tuple[bytes, bytes]:
+        """Write what is on disk now: the version that answered, and the answer.
+
+        Raises
+        ------
+        ProblemError
+            409 if an id is recorded with other features, or without a prediction.
+        """
+        self._serving.counts.answered(self._model.name, len(found.rows))
+        champion = found.rows[0].version
+        told = _told(self._model, in_log(found), champion)
+        return b"%d" % (champion or 0), _encode(told)
+
+    async def refuse(self, error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with a problem; an unforeseen one is raised again for the server's log."""
+        if self._traced is not None:
+            logs.TRACE.set(self._traced)  # not set back: it is logged at the end of this task
+        problem = problems.of(error)
+        await problems.answer(problem)(scope, receive, send)
+        self.count(problem.status)
+        if problem.kind == problems.INTERNAL:
+            raise error
+
+    def count(self, status: int) -> None:
+        """Count that it was answered."""
+        route = _OF_MODEL if self._scope["path_params"] else _ROUTE
+        self._serving.counts.observe(route, status, time.perf_counter() - self._began)
+
+
 class Predict:
-    """``POST /predict`` and ``POST /models/{model}/predict``, as plain ASGI: the hot path."""
+    """``POST /predict`` and ``POST /models/{model}/predict``, as plain ASGI."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; what is answered is on disk before it is sent."""
         began, serving = time.perf_counter(), serving_of(scope)
-        counts = serving.counts
-        route = _OF_MODEL if scope["path_params"] else _ROUTE
-        if (traced := trace.of(scope)) is not None:
-            logs.TRACE.set(traced)  # not set back: the server logs an error at the end of this task
+        asking = Asking(serving, scope, began, trace.of(scope))
         try:
-            version, content = await _answer(serving, scope, receive, traced)
-        except Exception as error:
-            problem = problems.of(error)
-            await problems.answer(problem)(scope, receive, send)
-            counts.observe(route, problem.status, time.perf_counter() - began)
-            if problem.kind == problems.INTERNAL:
-                raise  # the server's log gets the traceback
+            asking.allow()
+            body = await bodies.receive_body(scope, receive, serving.most_bytes)
+            found: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+            asking.begin(body, partial(settle, found))
+            version, content = asking.said(await found)
+        except Exception as error:  # noqa: BLE001  it tells, and raises what nobody foresaw
+            await asking.refuse(error, scope, receive, send)
             return
         headers = [_JSON, (b"x-model-version", version), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
-        counts.observe(route, 200, time.perf_counter() - began)
-
-
-async def _answer(
-    serving: Serving, scope: Scope, receive: Receive, traced: str | None
-) -> tuple[bytes, bytes]:
-    """Check, predict, append; give the version that answered, and the answer."""
-    serving.tokens.require(scope, "predict")
-    model = serving.model(scope["path_params"].get("model"))
-    body = await bodies.receive_body(scope, receive, serving.most_bytes)
-    found = await serving.answering.answer(model, serving.readers[model.name].read(body), traced)
-    serving.counts.answered(model.name, len(found.rows))
-    champion = found.rows[0].version
-    return b"%d" % (champion or 0), _encode(_told(model, in_log(found), champion))
+        asking.count(200)
 
 
 def in_log(found: Answered) -> Sequence[Observed]:
