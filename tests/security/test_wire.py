@@ -3,6 +3,7 @@
 import json
 import socket
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -168,6 +169,67 @@ def test_requests_that_come_in_one_go_are_answered_in_their_order(
     assert [status for status, _ in answers] == [404, 200] * 10
     said = [json.loads(b)["predictions"][0]["probabilities"]["yes"] for s, b in answers if s == 200]
     assert said == sorted(said)  # it grows with the age
+
+
+LONG = b'{"features": {"age": 1.0,' + b" " * 40_000 + b'"debt": null}}'
+# Ways to say the same; the first is what nearly all clients do, and has a way of its own.
+ONE_MEANING = {
+    "plain": ([b"Content-Length: " + N], ROW),
+    "in chunks": ([b"Transfer-Encoding: chunked"], CHUNKED),
+    "after a question": ([b"Content-Length: " + N, b"Expect: 100-continue"], ROW),
+    "long": ([b"Content-Length: %d" % len(LONG)], LONG),
+    "the last one": ([b"Content-Length: " + N, b"Connection: close"], ROW),
+}
+
+
+def test_however_a_prediction_is_sent_it_is_answered_alike(connect: Connect) -> None:
+    said = {}
+    for what, (heads, body) in ONE_MEANING.items():
+        wire = connect()
+        wire.post(*heads, body=body)
+        *_, (status, content) = wire.answers()
+        assert status == 200, what
+        answer = json.loads(content)
+        assert len(answer["predictions"][0].pop("observation_id")) == 32
+        said[what] = answer
+        assert wire.is_closed(0.3) == (what == "the last one"), what
+    assert all(answer == said["plain"] for answer in said.values())
+
+
+def test_a_client_that_goes_before_its_body_or_its_answer_is_forgotten(
+    server: Server, connect: Connect
+) -> None:
+    before = last_seq(server)
+    half = connect()
+    half.post(b"Content-Length: " + N, body=ROW[:10])
+    half.socket.close()
+    gone = connect()
+    gone.post(b"Content-Length: " + N)
+    gone.socket.close()
+    stays = connect()
+    stays.post(b"Content-Length: " + N)
+
+    assert [status for status, _ in stays.answers()] == [200]
+    assert before + 2 <= last_seq(server) <= before + 3  # who is gone may have been answered
+
+
+def test_a_client_that_asks_and_asks_and_does_not_read_waits_for_itself(
+    server: Server, connect: Connect
+) -> None:
+    n, wire = 6_000, connect()
+    one = b"POST /predict HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n%s" % (wire.token, len(ROW), ROW)
+    wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    asking = threading.Thread(target=wire.say, args=(one * n,))
+    asking.start()
+    time.sleep(1)
+    before, held = last_seq(server), server.process.memory_info().rss
+    assert server.api.post("/predict", content=ROW).status_code == 200
+    answers = wire.answers()
+    asking.join(20)
+
+    assert before < n  # its answers would not fit anywhere
+    assert [status for status, _ in answers] == [200] * n
+    assert server.process.memory_info().rss < held + 20 * 2**20
 
 
 def test_a_chunked_body_is_read_no_further_than_the_limit(server: Server, connect: Connect) -> None:

@@ -46,7 +46,9 @@ async def client(commit, name):
         n += 1
         o = Observed(model="m", observation_id=f"{name}-{n}", numeric=os.urandom(16),
                      categorical=None, version=1, answer=os.urandom(16), recorded_at=0.0)
-        await commit.submit([o])
+        told = asyncio.get_running_loop().create_future()
+        commit.append([o], told.set_result, alone=name.endswith("-0"))
+        assert await told == [None]
         os.write(1, f"{o.observation_id} {o.numeric.hex()} {o.answer.hex()}\\n".encode())
 
 async def main():
@@ -84,6 +86,7 @@ def test_kill_9_at_any_instant_loses_and_doubles_nothing_acknowledged(url: str) 
         said += [x.decode() for x in (first + child.stdout.read()).splitlines(keepends=True)]
         child.stdout.close()
         child.wait()
+    assert not any("Error" in x for x in said)
     acknowledged = {
         x.split()[0]: x.split()[1:] for x in said if x.endswith("\n") and len(x.split()) == 3
     }
