@@ -26,6 +26,8 @@ SHOWN = (
     "docs/images/*",
     "docs/theme/*",
     "benchmarks/README.md",
+    "benchmarks/serving/README.md",
+    "benchmarks/serving/*.png",
     "benchmarks/decisions/README.md",
     "benchmarks/decisions/results/*.png",
     "examples/*/README.md",
@@ -62,6 +64,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
     "When something is wrong": ("docs/runbook.md", "docs/observability.md"),
     "Figures": (
         "benchmarks/README.md",
+        "benchmarks/serving/README.md",
         "benchmarks/decisions/README.md",
         "examples/electricity/README.md",
     ),

@@ -34,6 +34,7 @@ DOCS = (
     *sorted(ROOT.glob("docs/*.md")),
     ROOT / "CONTRIBUTING.md",
     ROOT / "benchmarks/README.md",
+    ROOT / "benchmarks/serving/README.md",
     *sorted(ROOT.glob("examples/*/README.md")),
 )
 SHELL = {"", "sh", "bash", "shell", "console"}
@@ -55,7 +56,9 @@ CONTAINERS = "docs/docker.md"
 TINY = {
     "continual simulate": "--rows 2000 --first 300 --kind none",
     "continual simulate --kind abrupt": "--rows 2000 --first 300",
-    "benchmarks/serving.py": "--rounds 1 --seconds 1 --connections 1 --output serving.json",
+    "-m benchmarks.serving": (
+        "--peers --only without LightGBM --rounds 1 --seconds 1 --connections 1 --output ."
+    ),
     "benchmarks/train_to_served.py": "--rounds 1",
     "benchmarks/fold.py": "",
     "benchmarks/unlabelled.py": "--streams 10 --picture unlabelled.png",
@@ -360,7 +363,7 @@ def _follow(reader: Reader, command: str, *, served_by: str) -> None:
 @pytest.mark.journey
 @pytest.mark.parametrize("command", [c for c in commands() if _benchmark(c)])
 def test_every_benchmark_runs(command: str, tmp_path: Path) -> None:
-    if "serving.py" in command and shutil.which("wrk") is None:
+    if "benchmarks.serving" in command and shutil.which("wrk") is None:
         pytest.skip("wrk is not installed; as root: apt-get install wrk")
     written = command.removeprefix("python ").replace("benchmarks/", f"{ROOT}/benchmarks/")
     run = subprocess.run(
