@@ -51,8 +51,14 @@ def running(
     began = time.monotonic()
     with said.open("wb") as log:
         # A session of its own: whatever it starts is ended with it, and Ctrl-C comes to us alone.
+        # It writes where its words go: MLServer makes a folder where it is started.
         child = subprocess.Popen(
-            command, env=dict(env), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=dict(env),
+            cwd=said.parent,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         while not _answers(is_right):

@@ -86,5 +86,7 @@ def ratio(kept: Kept, cell: str, over: str, part: str) -> tuple[float, float, fl
         return None
     pairs = list(zip(a[part], b[part], strict=False))
     each = [x / y for x, y in pairs if y]
-    of_medians = statistics.median(a[part]) / statistics.median(b[part])
-    return of_medians, min(each), max(each)
+    other = statistics.median(b[part])
+    if not (each and other):  # it answered nothing
+        return None
+    return statistics.median(a[part]) / other, min(each), max(each)
