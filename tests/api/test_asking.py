@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from continualml.app.api import bodies
+from continualml.app.api import bodies, tensors
 from continualml.app.api.answering import new_id
-from continualml.app.api.asking import Asked, Reader, of_rows, rows_of
+from continualml.app.api.asking import Asked, Pieces, Reader, of_rows, rows_of, together
 from continualml.app.api.problems import ProblemError
 from continualml.errors import InputError
 from continualml.model import Feature, Model
@@ -139,3 +139,33 @@ def test_rows_of_several_requests_keep_their_order_and_their_gaps() -> None:
 def test_new_ids_differ_and_sort_by_time() -> None:
     ids = [new_id(at / 1_000) for at in range(1_700_000_000_000, 1_700_000_000_500)]
     assert ids == sorted(set(ids))
+
+
+def test_rows_that_nobody_has_cut_yet_are_the_rows() -> None:
+    rows = [bytes([i]) * 8 for i in range(5)]
+    whole = Pieces(b"".join(rows), 5)
+    assert (len(whole), list(whole), whole[-1]) == (5, rows, rows[-1])
+    assert (whole[1:4], whole[::2]) == (rows[1:4], rows[::2])
+    assert together(whole) == together(rows)
+    with pytest.raises(IndexError):
+        whole[5]
+
+
+@pytest.mark.parametrize("x", [[1, 2.5], [1, None], [-0.0, 1e300]])
+@pytest.mark.parametrize("y", [[3, 4], [[3], [4]], [3, None]])
+def test_tensors_are_read_alike_whether_all_are_flat_or_one_needs_a_closer_look(
+    x: list[float | None], y: list[float | None]
+) -> None:
+    named = Model(
+        name="m", kind="regression", target="t", features=(Feature(name="x"), Feature(name="y"))
+    )
+    sent = [
+        {"name": name, "shape": [2, 1], "datatype": "FP64", "data": data}
+        for name, data in (("x", x), ("y", y))
+    ]
+
+    read = tensors.read(named, tensors.decode(json.dumps({"inputs": sent}).encode()), b"", 10)
+
+    flat = np.array([x, np.ravel(np.array(y, dtype=object))], dtype=np.float64).T
+    assert b"".join(read.numeric) == flat.tobytes()
+    assert list(read.ids) == [None, None]

@@ -1,5 +1,7 @@
 """Rows that are packed by column come out of the log as rows that came one by one."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from sqlalchemy import Engine, select
@@ -13,7 +15,7 @@ from continualml.store.tables import observations
 N = 70
 
 
-def packed(names: list[str], *, version: int | None = 3) -> Packed:
+def packed(names: Sequence[str], *, version: int | None = 3) -> Packed:
     n = len(names)
     rng = np.random.default_rng(n)
     return Packed(
@@ -38,7 +40,7 @@ def packed(names: list[str], *, version: int | None = 3) -> Packed:
 )
 @pytest.mark.parametrize("version", [3, None])
 def test_each_packed_row_stands_in_the_log_in_its_order(
-    engine: Engine, names: list[str], version: int | None
+    engine: Engine, names: Sequence[str], version: int | None
 ) -> None:
     rows, appender = packed(names, version=version), Appender(engine, observations)
 
@@ -49,13 +51,13 @@ def test_each_packed_row_stands_in_the_log_in_its_order(
         asked = select(observations).order_by(observations.c.seq)
         found = conn.execute(asked).all()
         last = log.last_seq(conn)
-    assert [r.observation_id for r in found] == names
+    assert [r.observation_id for r in found] == list(names)
     assert [r.seq for r in found] == list(range(last - len(names) + 1, last + 1))
     names_of = [c.name for c in observations.c if c.name != "seq"]
     there = [log.Observed(**{name: getattr(r, name) for name in names_of}) for r in found]
     assert there == list(rows)
     assert all(isinstance(r.numeric, bytes) for r in found)
-    assert (answers(rows), ids(rows)) == (answers(there), ids(there))
+    assert (answers(rows), list(ids(rows))) == (answers(there), ids(there))
 
 
 def test_rows_that_are_there_leave_the_whole_batch_out_and_the_numbers_go_on(
@@ -90,3 +92,6 @@ def test_many_new_ids_are_each_their_own_and_ascend() -> None:
     for at in range(0, 5_000, 100):
         assert made[at : at + 100] == sorted(made[at : at + 100])
     assert max(new_ids(1_699_999_999.0, 100)) < min(made)
+    few = new_ids(1.0, 3)
+    assert few.together.decode() == "".join(few)
+    assert (few[1:], few[-1]) == (list(few)[1:], list(few)[-1])

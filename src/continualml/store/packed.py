@@ -5,10 +5,62 @@ A batch of a thousand rows is written about four times as fast so, with one stat
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from functools import lru_cache
+from typing import Any, Final, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from continualml.store.engine import Columns
 from continualml.store.log import Observed
+
+COUNT_DIGITS: Final = 6
+
+
+class Counted(Sequence[str]):
+    """Ids that differ in a count at their end; none is a text of its own until it is asked for.
+
+    Parameters
+    ----------
+    head
+        What all begin with, in ASCII.
+    n
+        How many, at most 16 to the power of ``COUNT_DIGITS``.
+    """
+
+    def __init__(self, head: str, n: int) -> None:
+        self._head = head
+        self._n = n
+
+    def __len__(self) -> int:
+        """Count them."""
+        return self._n
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[str]: ...
+    def __getitem__(self, at: int | slice) -> str | Sequence[str]:
+        """Write the id, or the ids, at a place."""
+        places = range(self._n)[at]
+        if isinstance(places, range):
+            return [self[i] for i in places]
+        return f"{self._head}{places:0{COUNT_DIGITS}x}"
+
+    @property
+    def together(self) -> bytes:
+        """All of them, one after the other."""
+        head = self._head.encode("ascii")
+        made = np.empty((self._n, len(head) + COUNT_DIGITS), dtype=np.uint8)
+        made[:, : len(head)] = np.frombuffer(head, dtype=np.uint8)
+        made[:, len(head) :] = _counts(self._n)
+        return made.tobytes()
+
+
+@lru_cache(maxsize=8)
+def _counts(n: int) -> NDArray[np.uint8]:
+    digits = b"".join(b"%0*x" % (COUNT_DIGITS, i) for i in range(n))
+    return np.frombuffer(digits, dtype=np.uint8).reshape(n, COUNT_DIGITS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +118,9 @@ class Packed(Sequence[Observed]):
             same["answer"] = None
         else:
             cut["answer"] = self.answer
+        if isinstance(self.ids, Counted):
+            named = {"observation_id": self.ids.together}
+            return Columns(n=len(self), same=same, cut=cut, cut_texts=named)
         return Columns(n=len(self), same=same, cut=cut, texts={"observation_id": self.ids})
 
     def _row(self, i: int) -> Observed:

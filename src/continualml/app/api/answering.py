@@ -9,25 +9,24 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from continualml.app.api.asking import Asked, category_texts, rows_of
+from continualml.app.api.asking import Asked, category_texts, rows_of, together
 from continualml.app.api.champion import Champions
 from continualml.app.api.problems import ProblemError
 from continualml.model import Model
 from continualml.store.group_commit import GroupCommit
 from continualml.store.log import Observed
-from continualml.store.packed import Packed
+from continualml.store.packed import COUNT_DIGITS, Counted, Packed
 
 _MOST_ROWS = 2_000
 # A request of so many rows is written alone, packed by column: that is quicker than with others.
 _BULK = 64
-_COUNT_DIGITS = 6
 
 
 class Answered(NamedTuple):
@@ -182,11 +181,10 @@ def observed(
     now = datetime.now(UTC).timestamp()
     packed = None if answer is None else answer.astype("<f8", copy=False).tobytes()
     if len(asked.numeric) >= _BULK and not asked.texts and asked.numeric[0]:
-        fresh = iter(new_ids(now, sum(given is None for given in asked.ids)))
         return Packed(
             model=model.name,
-            ids=[given or next(fresh) for given in asked.ids],
-            numeric=b"".join(asked.numeric),
+            ids=_named(asked.ids, now),
+            numeric=together(asked.numeric),
             version=version,
             answer=packed,
             recorded_at=now,
@@ -221,19 +219,21 @@ def new_id(now: float) -> str:
     return f"{int(now * 1000):012x}7{tail[1:4]}{'89ab'[int(tail[4], 16) & 3]}{tail[5:]}"
 
 
-def new_ids(now: float, n: int) -> list[str]:
+def new_ids(now: float, n: int) -> Counted:
     """Make several ids at once: one of chance and, as its last digits, a count.
 
     They ascend, and so the index of the log takes them fastest; two requests of one millisecond
     differ by 50 bits of chance.
     """
-    head = new_id(now)[:-_COUNT_DIGITS]
-    return [head + count for count in _counts(n)]
+    return Counted(new_id(now)[:-COUNT_DIGITS], n)
 
 
-@lru_cache(maxsize=8)
-def _counts(n: int) -> tuple[str, ...]:
-    return tuple(f"{i:0{_COUNT_DIGITS}x}" for i in range(n))
+def _named(ids: Sequence[str | None], now: float) -> Sequence[str]:
+    """Give each row that has no id a new one."""
+    if (n := ids.count(None)) == len(ids):
+        return new_ids(now, n)
+    fresh = iter(new_ids(now, n))
+    return [given or next(fresh) for given in ids]
 
 
 def _next_asks(waiting: list[Ask]) -> tuple[list[Ask], list[Ask]]:

@@ -6,7 +6,7 @@ What it refuses is read again with care, to name the field, or to take it after 
 import math
 import struct
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, overload
 
 import msgspec
 import numpy as np
@@ -31,9 +31,46 @@ class Asked(NamedTuple):
     categorical feature. ``ids``: None where the client named none.
     """
 
-    numeric: list[bytes]
+    numeric: Sequence[bytes]
     texts: list[tuple[str, ...]]
     ids: Sequence[str | None]
+
+
+class Pieces(Sequence[bytes]):
+    """Bytes of many rows, each as long, which nobody has cut yet.
+
+    Parameters
+    ----------
+    whole
+        Row after row.
+    n
+        How many rows, at least one.
+    """
+
+    def __init__(self, whole: bytes, n: int) -> None:
+        self.whole = whole
+        self._n = n
+        self._width = len(whole) // n
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return self._n
+
+    @overload
+    def __getitem__(self, at: int) -> bytes: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, at: int | slice) -> bytes | Sequence[bytes]:
+        """Cut out the row, or the rows, at a place."""
+        places = range(self._n)[at]
+        if isinstance(places, range):
+            return [self[i] for i in places]
+        return self.whole[places * self._width : (places + 1) * self._width]
+
+
+def together(rows: Sequence[bytes]) -> bytes:
+    """Put rows together; those that were never cut are."""
+    return rows.whole if isinstance(rows, Pieces) else b"".join(rows)
 
 
 class Reader:
@@ -107,20 +144,20 @@ class Reader:
 
 def of_rows(rows: Rows, ids: Sequence[str | None]) -> Asked:
     """Pack rows that were checked."""
-    data, width = rows.numeric.astype("<f8", copy=False).tobytes(), rows.numeric.shape[1] * 8
+    data = rows.numeric.astype("<f8", copy=False).tobytes()
     texts = [tuple(row) for row in rows.categorical.tolist()] if rows.categorical.size else []
-    return Asked([data[i * width : (i + 1) * width] for i in range(len(rows))], texts, ids)
+    return Asked(Pieces(data, len(rows)), texts, ids)
 
 
 def rows_of(model: Model, several: Sequence[Asked]) -> Rows:
     """Put the rows of several requests together, in their order."""
-    numeric = [row for asked in several for row in asked.numeric]
-    n, n_texts = len(numeric), len(model.categorical)
+    n, n_texts = sum(len(asked.numeric) for asked in several), len(model.categorical)
     categorical = np.empty((n, n_texts), dtype=object)
     if n_texts:
         # Filled, not converted: NumPy must not guess a shape or a type from texts.
         categorical[:] = [row for asked in several for row in asked.texts]
-    packed = np.frombuffer(b"".join(numeric), "<f8").reshape(n, len(model.numeric))
+    data = b"".join(together(asked.numeric) for asked in several)
+    packed = np.frombuffer(data, "<f8").reshape(n, len(model.numeric))
     return Rows(numeric=packed, categorical=categorical)
 
 

@@ -22,10 +22,10 @@ from continualml.errors import InputError
 from continualml.model import Model
 from continualml.records import Json
 from continualml.store import packed
+from continualml.store.log import Observed
 
 LENGTH: Final = "inference-header-content-length"
 _BINARY: Final = "application/octet-stream"
-_DECODER: Final = msgspec.json.Decoder(tensors.InferBody)
 _encode = msgspec.json.Encoder().encode
 
 _Named = tuple[str, str, list[int], "NDArray[Any] | Sequence[str]"]
@@ -38,7 +38,7 @@ async def infer(request: Request) -> Response:
     model, _ = _asked_for(serving, request)
     body = await bodies.receive_body(request.scope, request.receive, serving.most_bytes)
     head, after = _parts(request, body)
-    asked = bodies.decode(_DECODER, head)
+    asked = tensors.decode(head)
     binary = _binary(model, asked)
     rows = tensors.read(model, asked, after, serving.most_rows)
     found = await serving.answering.answer(model, rows, trace.of(request.scope))
@@ -46,12 +46,12 @@ async def infer(request: Request) -> Response:
     champion = found.rows[0].version
     logged = in_log(found)
     answer = np.frombuffer(packed.answers(logged), "<f8").reshape(len(logged), model.width)
-    made = _outputs(model, answer, packed.ids(logged))
+    made = [(_output(model, name, answer, logged), as_bytes) for name, as_bytes in binary.items()]
     version = answered_by(logged, champion)
     told: Json = {"model_name": model.name, "model_version": str(version)}
     if asked.id is not None:
         told["id"] = asked.id
-    return _answer(told, [(one, binary[one[0]]) for one in made if one[0] in binary], version)
+    return _answer(told, made, version)
 
 
 def _parts(request: Request, body: bytes) -> tuple[bytes, bytes]:
@@ -75,8 +75,8 @@ def _parts(request: Request, body: bytes) -> tuple[bytes, bytes]:
     return body[:length], body[length:]
 
 
-def _binary(model: Model, asked: tensors.InferBody) -> dict[str, bool]:
-    """Tell which outputs are wanted, and whether as bytes."""
+def _binary(model: Model, asked: tensors.InferBody[Any]) -> dict[str, bool]:
+    """Tell which outputs are wanted, in the model's order, and whether as bytes."""
     usual = asked.parameters.get("binary_data_output") is True
     names = [one["name"] for one in _described(model)["outputs"]]
     if not asked.outputs:
@@ -86,20 +86,20 @@ def _binary(model: Model, asked: tensors.InferBody) -> dict[str, bool]:
         if one.name not in names:
             raise InputError("outputs", expected=f"some of {names}", got=one.name)
         wanted[one.name] = one.parameters.get("binary_data", usual) is True
-    return wanted
+    return {name: wanted[name] for name in names if name in wanted}
 
 
-def _outputs(model: Model, answer: NDArray[np.float64], ids: Sequence[str]) -> list[_Named]:
-    n = len(ids)
-    given: _Named = (tensors.IDS, "BYTES", [n], ids)
+def _output(
+    model: Model, name: str, answer: NDArray[np.float64], rows: Sequence[Observed]
+) -> _Named:
+    n = len(answer)
+    if name == tensors.IDS:
+        return (name, "BYTES", [n], list(packed.ids(rows)))
+    if name == "predict_proba":
+        return (name, "FP64", [n, model.width], answer)
     if model.kind == "regression":
-        return [("predict", "FP64", [n], answer[:, 0]), given]
-    likeliest = [model.classes[i] for i in answer.argmax(axis=1).tolist()]
-    return [
-        ("predict", "BYTES", [n], likeliest),
-        ("predict_proba", "FP64", [n, model.width], answer),
-        given,
-    ]
+        return (name, "FP64", [n], answer[:, 0])
+    return (name, "BYTES", [n], [model.classes[i] for i in answer.argmax(axis=1).tolist()])
 
 
 def _answer(told: Json, outputs: list[tuple[_Named, bool]], version: int | None) -> Response:
