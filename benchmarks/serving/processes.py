@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-_PATIENCE_S = 90.0
+_PATIENCE_S = 180.0
 _EVERY_S = 0.01
 GRACE_S = 8.0
 _LAST_S = 5.0
@@ -46,7 +46,7 @@ def running(
     Raises
     ------
     DidNotServeError
-        If it ends, or gives no right answer for a minute and a half.
+        If it ends, or gives no right answer for three minutes.
     """
     began = time.monotonic()
     with said.open("wb") as log:

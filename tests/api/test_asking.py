@@ -151,7 +151,7 @@ def test_rows_that_nobody_has_cut_yet_are_the_rows() -> None:
         whole[5]
 
 
-@pytest.mark.parametrize("x", [[1, 2.5], [1, None], [-0.0, 1e300]])
+@pytest.mark.parametrize("x", [[1, 2.5], [1, None], [-0.0, 1e30]])
 @pytest.mark.parametrize("y", [[3, 4], [[3], [4]], [3, None]])
 def test_tensors_are_read_alike_whether_all_are_flat_or_one_needs_a_closer_look(
     x: list[float | None], y: list[float | None]
