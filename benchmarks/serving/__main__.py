@@ -37,7 +37,8 @@ def main() -> None:
     wanted = plan(asked.peers, asked.only, asked.connections)
     if not wanted:
         sys.exit("nothing fits --only, --peers and --connections")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends what runs, as Ctrl-C does
+    for asked_to_end in (signal.SIGINT, signal.SIGTERM):  # whatever runs is ended on the way out
+        signal.signal(asked_to_end, lambda number, _: sys.exit(128 + number))
     total = asked.rounds * sum(len(cells) for _, cells in wanted)
     columns = (
         BarColumn(),
@@ -52,7 +53,8 @@ def main() -> None:
             bar.update(task, advance=done, now=now)
 
         found = measuring.measure(wanted, rounds=asked.rounds, seconds=asked.seconds, told=told)
-    whole = wanted == plan(None, None, None) and (asked.rounds, asked.seconds) >= (ROUNDS, SECONDS)
+    long = asked.rounds >= ROUNDS and asked.seconds >= SECONDS
+    whole = long and wanted == plan(None, None, None)
     kept = results.of(found, rounds=asked.rounds, seconds=asked.seconds)
     folder = asked.output or (HERE if whole else None)
     if folder is not None:
