@@ -10,12 +10,16 @@ import marshal
 import socket
 import sqlite3
 import sys
+import time
 
+Value = str | bytes | float | None
+_BUSY_S = 10.0
+_BETWEEN_S = 0.0003
 LARGEST = 128 * 1024  # bytes of one message, which a socket of this kind takes whole
 COMMITTED, LEFT = b"\x01", b"\x00"
 
 
-def message(sql: str, values: tuple[str | bytes | float | None, ...]) -> bytes:
+def message(sql: str, values: tuple[Value, ...]) -> bytes:
     """Make what ``serve`` reads: a statement and its values, of Python's plain types."""
     return marshal.dumps((sql, values))
 
@@ -32,16 +36,26 @@ def serve(asked: socket.socket, database: str, script: str) -> None:
     """
     connection = sqlite3.connect(database, isolation_level=None)
     connection.executescript(script)
+    # SQLite waits longer each time, up to 100 ms: of two busy processes one would starve.
+    connection.execute("PRAGMA busy_timeout=0")
     while said := asked.recv(LARGEST):
         sql, values = marshal.loads(said)  # noqa: S302  from the process that started this one
+        asked.send(COMMITTED if _executes(connection, sql, values) else LEFT)
+    connection.close()
+
+
+def _executes(connection: sqlite3.Connection, sql: str, values: tuple[Value, ...]) -> bool:
+    """Execute a statement as soon as no other process writes."""
+    until = time.monotonic() + _BUSY_S
+    while True:
         try:
             connection.execute(sql, values)
-        except sqlite3.Error:
-            answer = LEFT
+        except sqlite3.Error as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                return False
+            time.sleep(_BETWEEN_S)
         else:
-            answer = COMMITTED
-        asked.send(answer)
-    connection.close()
+            return True
 
 
 if __name__ == "__main__":
