@@ -40,6 +40,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "docs/dashboard.md",
         "docs/clients.md",
         "docs/postgresql.md",
+        "docs/s3.md",
         "docs/upgrade.md",
         "docs/backup.md",
     ),

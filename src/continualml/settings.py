@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -206,6 +207,9 @@ class Settings(BaseSettings):
     config: Path = Field(Path("continual.toml"), description="the models and their policies")
     data: Path = Field(Path(".continual"), description="directory of log, artifacts and tokens")
     database_url: str = Field("", description="the store; SQLite in the data directory if empty")
+    artifacts_url: str = Field(
+        "", description="bucket of the artifacts, `s3://bucket/prefix`; the data directory if empty"
+    )
     host: str = Field("127.0.0.1", description="address that the API listens on")
     port: int = Field(8000, ge=1, le=65535, description="port of the API")
     prefect_port: int = Field(4200, ge=1, le=65535, description="port of the Prefect server")
@@ -319,7 +323,7 @@ class Settings(BaseSettings):
 
     @property
     def artifacts(self) -> Path:
-        """Directory of the artifacts."""
+        """Directory of the artifacts; of those in a bucket, what this machine has of them."""
         return self.data / "artifacts"
 
     @property
@@ -331,6 +335,11 @@ class Settings(BaseSettings):
     def admin_token(self) -> Path:
         """File that holds the admin token, readable by its owner alone."""
         return self.data / "admin.token"
+
+    @property
+    def page_login(self) -> Path:
+        """File that holds the login of Prefect's and MLflow's pages, for its owner's eyes."""
+        return self.data / "pages.login"
 
     @property
     def session_key(self) -> Path:
@@ -543,8 +552,10 @@ def _settings(
         check_key(settings.api_key.get_secret_value())
     if settings.dashboard_password is not None:
         check_password(settings.dashboard_password.get_secret_value())
-    if faults := _faults_of_oidc(settings):
+    if faults := [*_faults_of_oidc(settings), *_faults_of_artifacts(settings.artifacts_url)]:
         raise ConfigError("environment", faults)
+    if settings.artifacts_url:
+        _export_credentials()
     url = settings.database_url or f"sqlite:///{settings.data / 'log.sqlite'}"
     return settings.model_copy(update={"database_url": url, "config": path})
 
@@ -611,6 +622,18 @@ def _faults_of_oidc(said: Settings) -> list[str]:
     return faults
 
 
+def _faults_of_artifacts(url: str) -> list[str]:
+    parts = urlsplit(url)
+    wrong = parts.scheme != "s3" or not parts.hostname or parts.query or parts.fragment
+    if url and (wrong or "@" in parts.netloc):  # what came is not said: it may hold a secret
+        who = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL"
+        expected = f"expected s3://bucket/prefix; {who} belong into the environment"
+        return [f"CONTINUAL_ARTIFACTS_URL: {expected}"]
+    if url and find_spec("s3fs") is None:
+        return ["CONTINUAL_ARTIFACTS_URL: set, but s3fs is missing; install continualml[s3]"]
+    return []
+
+
 def _from_files() -> dict[str, str]:
     """Read NAME from the file that NAME_FILE names, as secrets are handed to containers."""
     found: dict[str, str] = {}
@@ -623,6 +646,13 @@ def _from_files() -> dict[str, str]:
                     said = f"{variable}_FILE: {error.strerror}: {file}"
                     raise ConfigError("environment", [said]) from None
     return found
+
+
+def _export_credentials() -> None:
+    """Let the bucket's library see what stands in ``.env``: it reads the environment alone."""
+    for name, value in dotenv_values(".env").items():
+        if name.startswith("AWS_") and value:
+            os.environ.setdefault(name, value)
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:

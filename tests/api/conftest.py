@@ -157,10 +157,15 @@ def register(project: Project) -> Callable[..., int]:
 
 
 def registered(
-    project: Project, slope: float = 1.0, model: str = "loan", data: bytes | None = None
+    project: Project,
+    slope: float = 1.0,
+    model: str = "loan",
+    data: bytes | None = None,
+    *,
+    place: artifacts.Place | None = None,
 ) -> int:
     one = project.models[model]
-    sha256 = artifacts.write(project.settings.artifacts, data or graph(one, slope))
+    sha256 = artifacts.write(place or project.settings.artifacts, data or graph(one, slope))
     engine = open_store(project.settings.database_url)
     with write(engine) as conn:
         known = pointers.register(

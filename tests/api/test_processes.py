@@ -30,6 +30,9 @@ pytestmark = pytest.mark.journey
 
 Process = Callable[[], AbstractContextManager[subprocess.Popen[bytes]]]
 FORBIDDEN = (
+    "s3fs",
+    "fsspec",
+    "botocore",
     "prefect",
     "mlflow",
     "sklearn",

@@ -18,6 +18,7 @@ from continualml import settings
 from continualml.app import components, logs
 from continualml.app.noticing import Noticing
 from continualml.app.to_channel import Channel, ToChannel, key_of, links_of
+from continualml.errors import UnreachableError
 from continualml.integrations.delivery import (
     Closed,
     Delivered,
@@ -185,6 +186,8 @@ def _attempt(route: Route, message: Message) -> Delivery:
         return route.deliver(message)
     except StoreUnavailableError:
         raise
+    except UnreachableError as error:  # the bucket of the artifacts: no fault of the message
+        return Retry(because=str(error))
     except ArtifactError as error:
         because = str(error)
     except Exception as error:  # noqa: BLE001  the edge of one message: the others go on

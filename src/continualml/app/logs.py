@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 KEYS = ("event", "model", "version", "observation_id", "decision", "trace")
 # The trace of the request that this task or thread works for.
 TRACE: ContextVar[str | None] = ContextVar("trace", default=None)
+_FOREIGN = (
+    *("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("MLFLOW_TRACKING_PASSWORD", "PREFECT_API_AUTH_STRING"),
+)
 _COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m"}
 _PLAIN = "\x1b[0m"
 _STREAMS = (sys.__stderr__, sys.__stdout__)
@@ -70,7 +74,8 @@ def _secrets(said: "Settings") -> list[str]:
 
     secrets = [getattr(said, name) for name in secret_fields()]
     found = [s.get_secret_value() for s in secrets if s]
-    found.append(os.environ.get("PGPASSWORD", ""))  # libpq's: the store's, outside its address
+    # Those of libpq and others: they come by no setting of ours.
+    found += [os.environ.get(name, "") for name in _FOREIGN]
     for url in (said.database_url, said.mlflow_tracking_uri, said.prefect_api_url, said.kuma_url):
         try:
             password = make_url(url).password if url else None

@@ -10,6 +10,7 @@ from loguru import logger
 
 from continualml import settings
 from continualml.app import logs, turns, watching
+from continualml.app.place import place_of
 from continualml.integrations import prefect
 from continualml.loop.cycle import Loop, Run
 from continualml.loop.training import Limits, Trainer
@@ -33,7 +34,7 @@ def continual_cycle() -> str:
     with Trainer(limits) as trainer:
         loop = Loop(
             engine=engine,
-            artifacts=said.artifacts,
+            artifacts=place_of(said),
             models=project.models,
             trainer=trainer,
             holder=f"prefect@{socket.gethostname()}:{os.getpid()}",

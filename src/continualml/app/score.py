@@ -19,6 +19,7 @@ from continualml.app.api.problems import ProblemError
 from continualml.errors import InputError, Said
 from continualml.model import Model
 from continualml.records import Json
+from continualml.store.artifacts import Place
 from continualml.store.engine import Appender, write
 from continualml.store.log import Observed, append_observations
 from continualml.store.tables import observations
@@ -37,7 +38,7 @@ class Scored:
     known: int = 0
 
 
-def champion_of(engine: Engine, artifacts: Path, model: Model) -> Champion:
+def champion_of(engine: Engine, artifacts: Place, model: Model) -> Champion:
     """Load whoever answers for a model.
 
     Raises

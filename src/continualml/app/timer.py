@@ -13,6 +13,7 @@ from loguru import logger
 
 from continualml import settings
 from continualml.app import logs, turns, watching
+from continualml.app.place import place_of
 from continualml.loop.cycle import Loop
 from continualml.loop.training import Limits, Trainer
 from continualml.settings import Project
@@ -55,7 +56,7 @@ def run(project: Project, stopped: threading.Event) -> None:
         trainer.warm()
         loop = Loop(
             engine=engine,
-            artifacts=said.artifacts,
+            artifacts=place_of(said),
             models=project.models,
             trainer=trainer,
             holder=f"timer@{socket.gethostname()}:{os.getpid()}",

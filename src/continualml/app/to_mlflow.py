@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from continualml.app.place import place_of
 from continualml.integrations.delivery import Delivery, Refused
 from continualml.integrations.mlflow import Mirror
 from continualml.settings import Project
@@ -37,6 +38,8 @@ class ToMlflow:
         ------
         ArtifactError
             If the version's bytes are missing or not its own.
+        UnreachableError
+            If they are in a bucket that does not answer now.
         """
         body = message.body
         if body["event"] == "alias":
@@ -45,5 +48,5 @@ class ToMlflow:
             known = pointers.version(conn, body["model"], body["version"])
         if known is None:  # the message was written in the version's own transaction
             return Refused(because=f"no version {body['version']} of {body['model']} is registered")
-        found = artifacts.read(self.project.settings.artifacts, known.sha256)
+        found = artifacts.read(place_of(self.project.settings), known.sha256)
         return self.mirror.version(known, found)

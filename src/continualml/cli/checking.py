@@ -46,12 +46,13 @@ def replay(
 
 def verify(config: Config = None, data: Data = None, as_json: AsJson = False) -> None:
     """Check the ledger's chain, the outcomes it names and the artifacts; exit code 1 if broken."""
+    from continualml.app.place import place_of  # noqa: PLC0415  only for this verb
     from continualml.store import verify as checks  # noqa: PLC0415  only for this verb
     from continualml.store.engine import open_store, read  # noqa: PLC0415  only for this verb
 
     project = configuration.load(config, data=data)
     with read(open_store(project.settings.database_url)) as conn:
-        told = checks.verify(conn, project.settings.artifacts)
+        told = checks.verify(conn, place_of(project.settings))
     print_rows([dataclasses.asdict(c) for c in told], as_json=as_json)
     if any(c.broken for c in told):
         raise typer.Exit(FAILED)

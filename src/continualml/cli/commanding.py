@@ -48,13 +48,14 @@ def accept(
 
 
 def _command(project: Project, name: str, version: int | None, because: str) -> None:
+    from continualml.app.place import place_of  # noqa: PLC0415  only for these verbs
     from continualml.loop.command import command  # noqa: PLC0415  only for these verbs
     from continualml.store.engine import open_store  # noqa: PLC0415  only for these verbs
 
     said = project.settings
     entry = command(
         open_store(said.database_url),
-        said.artifacts,
+        place_of(said),
         name,
         version=version,
         said=because,

@@ -67,6 +67,7 @@ def _checks(project: Project) -> list[dict[str, Any]]:
     for name, path, mode in (
         ("data directory", said.data, "700"),
         ("admin token", said.admin_token, "600"),
+        ("page login", said.page_login, "600"),
     ):
         closed = not path.exists() or not path.stat().st_mode & 0o077
         check(name, ok=closed, found=str(path), remedy=f"chmod {mode} {path}")
@@ -90,8 +91,22 @@ def _checks(project: Project) -> list[dict[str, Any]]:
         found=f"missing: {', '.join(missing)}" if missing else "all",
         remedy="uv sync --extra learn: without it nothing is trained",
     )
+    if said.artifacts_url:
+        told.append(_bucket(said.artifacts_url))
     told.append(_clock(project))
     return told
+
+
+def _bucket(url: str) -> dict[str, Any]:
+    from continualml.errors import UnreachableError  # noqa: PLC0415  only for this verb
+    from continualml.integrations.s3 import Bucket  # noqa: PLC0415  only for this verb
+
+    try:
+        Bucket(url.rstrip("/")).look()
+    except UnreachableError as error:
+        remedy = "see AWS_ENDPOINT_URL, the bucket's name, and what its key may do"
+        return {"check": "bucket", "ok": False, "found": str(error), "remedy": remedy}
+    return {"check": "bucket", "ok": True, "found": url, "remedy": ""}
 
 
 def _clock(project: Project) -> dict[str, Any]:

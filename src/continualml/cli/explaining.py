@@ -21,6 +21,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say where an answer came from, or why a decision was taken."""
+    from continualml.app.place import place_of  # noqa: PLC0415  only for this verb
     from continualml.loop import explain as answers  # noqa: PLC0415  only for this verb
     from continualml.loop import reasons  # noqa: PLC0415  only for this verb
     from continualml.store.engine import open_store, read  # noqa: PLC0415  only for this verb
@@ -33,7 +34,7 @@ def explain(
         if what.isdecimal() and not observation:
             told = reasons.decision(conn, int(what))
         else:
-            told = answers.observation(conn, said.artifacts, asked, what)
+            told = answers.observation(conn, place_of(said), asked, what)
     if as_json:
         typer.echo(json.dumps(told, indent=2))
     else:

@@ -25,12 +25,13 @@ def score(
     """Answer each row of a table with the champion; recorded as through /predict."""
     from continualml.app import score as scoring  # noqa: PLC0415  only for this verb
     from continualml.app import tabular  # noqa: PLC0415  only for this verb
+    from continualml.app.place import place_of  # noqa: PLC0415  only for this verb
     from continualml.store.engine import open_store  # noqa: PLC0415  only for this verb
 
     project = configuration.load(config, data=data)
     asked = project.models[model_named(project, model)]
     engine = open_store(project.settings.database_url)
-    champion = scoring.champion_of(engine, project.settings.artifacts, asked)
+    champion = scoring.champion_of(engine, place_of(project.settings), asked)
     n = scoring.check(source, asked)
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

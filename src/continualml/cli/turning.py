@@ -101,6 +101,7 @@ def _held_back(check: dict[str, float]) -> str:
 @contextmanager
 def _loop(project: Project) -> Iterator["Loop"]:
     """Make a loop with its training process, for one verb."""
+    from continualml.app.place import place_of  # noqa: PLC0415  only when needed
     from continualml.loop.cycle import Loop  # noqa: PLC0415  only when needed
     from continualml.loop.training import Limits, Trainer  # noqa: PLC0415  only when needed
     from continualml.store.engine import open_store  # noqa: PLC0415  only when needed
@@ -110,7 +111,7 @@ def _loop(project: Project) -> Iterator["Loop"]:
     with Trainer(limits) as trainer:
         yield Loop(
             engine=open_store(said.database_url),
-            artifacts=said.artifacts,
+            artifacts=place_of(said),
             models=project.models,
             trainer=trainer,
             holder=f"command@{socket.gethostname()}:{os.getpid()}",

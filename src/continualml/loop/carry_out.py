@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import msgspec
 from loguru import logger
@@ -25,6 +24,7 @@ from continualml.records import (
 )
 from continualml.scoring.session import Session
 from continualml.store import artifacts, ledger, log, outbox, pointers, snapshots, windows
+from continualml.store.artifacts import Place
 from continualml.store.engine import read
 
 Advanced = tuple[decide.Known, tuple[Decision, ...]]
@@ -40,7 +40,7 @@ class Shelf:
     """The past of one model in the store; sessions lately used are kept, the least used goes."""
 
     engine: Engine
-    directory: Path
+    place: Place
     model: Model
     sessions: OrderedDict[int, Session] = field(default_factory=OrderedDict)
 
@@ -88,7 +88,7 @@ class Shelf:
             known = pointers.version(conn, self.model.name, version)
         if known is None:
             raise InputError("version", expected=f"a version of {self.model.name}", got=version)
-        return artifacts.read(self.directory, known.sha256)
+        return artifacts.read(self.place, known.sha256)
 
     def state(self, version: int) -> bytes:
         """Read what the learner of a version needs to go on learning, checked by its hash."""
@@ -97,7 +97,7 @@ class Shelf:
         sha256 = known.manifest.get("state") if known else None
         if sha256 is None:
             raise InputError("version", expected="one whose learner was kept", got=version)
-        return artifacts.read(self.directory, sha256, kind=artifacts.LEARNER)
+        return artifacts.read(self.place, sha256, kind=artifacts.LEARNER)
 
     def session(self, version: int) -> Session:
         """Load one version by its hash, or take the one that is there."""
@@ -109,14 +109,12 @@ class Shelf:
         return self.sessions[version]
 
 
-def register(
-    conn: Connection, name: str, new: Made, sha256: str, recorded_at: str
-) -> Trained | Merged:
-    """Give a version whose artifact is written the next number, and queue it for the mirror."""
+def register(conn: Connection, name: str, new: Made, recorded_at: str) -> Trained | Merged:
+    """Give a version whose artifact is kept the next number, and queue it for the mirror."""
     known = pointers.register(
         conn,
         name,
-        sha256,
+        new.sha256,
         strategy=new.outcome.strategy,
         manifest=new.manifest,
         recorded_at=recorded_at,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
@@ -14,11 +13,12 @@ from continualml.model import Model
 from continualml.records import Accepted, LedgerEntry, Merged, Outcome
 from continualml.scoring.session import Session
 from continualml.store import artifacts, log, pointers, windows
+from continualml.store.artifacts import Place
 from continualml.store.engine import write
 
 
 def command(
-    engine: Engine, directory: Path, name: str, *, version: int | None, said: str, by: str
+    engine: Engine, place: Place, name: str, *, version: int | None, said: str, by: str
 ) -> LedgerEntry:
     """Let a version answer now; None goes back to the anchor, or else to the champion before it.
 
@@ -26,7 +26,7 @@ def command(
 
     Parameters
     ----------
-    directory
+    place
         Where the artifacts are.
     said, by
         The reason, and who gives it.
@@ -43,7 +43,7 @@ def command(
         one = decide.way_back(state) if version is None else _found(conn, name, state, version)
         if one.version == state.champion.version and state.follows is None:
             raise InputError("version", expected="one that does not answer", got=one.version)
-        _check(conn, directory, model, one.version)
+        _check(conn, place, model, one.version)
         return decide.command_of(one, back=back, said=said.strip(), by=by)
 
     return _taken_in(engine, name, said, wanted)
@@ -117,13 +117,13 @@ def _found(conn: Connection, name: str, state: decide.Standing, version: int) ->
     return decide.blended(outcome, members, pointers.last_weights(conn, name, version) or equal)
 
 
-def _check(conn: Connection, directory: Path, model: Model, version: int) -> None:
+def _check(conn: Connection, place: Place, model: Model, version: int) -> None:
     """Load it as the API will: a version that would not answer is refused here."""
     known = pointers.version(conn, model.name, version)
     if known is None:
         raise InputError("version", expected=f"a version of {model.name}", got=version)
     try:
-        session = Session(artifacts.read(directory, known.sha256))
+        session = Session(artifacts.read(place, known.sha256))
         session.fits(model)
         session.warm()
     except (artifacts.ArtifactError, InputError) as error:

@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from loguru import logger
 from sqlalchemy import Engine
 
 from continualml import decide
-from continualml.errors import InputError, Said
+from continualml.errors import InputError, Said, UnreachableError
 from continualml.loop import carry_out, making, periods
 from continualml.loop.build import this_build
 from continualml.loop.training import Trainer
@@ -29,6 +28,7 @@ from continualml.records import (
     TrainingFailed,
 )
 from continualml.store import artifacts, leases, log, snapshots, windows
+from continualml.store.artifacts import Place
 from continualml.store.engine import read, write
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Loop:
     Parameters
     ----------
     artifacts
-        Directory of the artifacts.
+        Where the artifacts are kept.
     holder
         Who turns, for the lease: unique for each process.
     most_s
@@ -84,7 +84,7 @@ class Loop:
     """
 
     engine: Engine
-    artifacts: Path
+    artifacts: Place
     models: Mapping[str, Model]
     trainer: Trainer
     holder: str
@@ -144,7 +144,7 @@ class Loop:
                 got=Said("one with"),
                 remedy="the loop trains the next ones by itself",
             )
-        new = making.made(self._shelf(model), self.trainer, model, None, order)
+        new = self._made(model, None, order)
         if isinstance(new, TrainingFailed):
             expected = "a learner and rows that give a version"
             raise InputError(f"models.{name}", expected=expected, got=Said(new.because))
@@ -234,8 +234,24 @@ class Loop:
         for order in fits or state.orders:
             if makes and time.monotonic() > until:
                 break
-            makes.append(making.made(self._shelf(model), self.trainer, model, state, order))
+            makes.append(self._made(model, state, order))
         return makes
+
+    def _made(self, model: Model, state: decide.Standing | None, order: decide.Order) -> Makes:
+        """Carry out one order, and keep what was made before anyone hears of it."""
+        new = making.made(self._shelf(model), self.trainer, model, state, order)
+        if not isinstance(new, making.Made):
+            return new
+        manifest = new.manifest
+        try:
+            sha256 = artifacts.write(self.artifacts, new.artifact)
+            if new.state:
+                kept = artifacts.write(self.artifacts, new.state, kind=artifacts.LEARNER)
+                manifest = {**manifest, "state": kept}
+        except UnreachableError as error:
+            because = f"it could not be kept: {error}"
+            return TrainingFailed(strategy=order.strategy, through=order.through, because=because)
+        return replace(new, sha256=sha256, manifest=manifest)
 
     def _promote(self, known: decide.Known, model: Model, makes: list[Makes]) -> Taken:
         """Take in what came of the orders: accept or refuse each, move the pointers."""
@@ -250,12 +266,8 @@ class Loop:
         at, recorded_at = now.timestamp(), now.isoformat(timespec="milliseconds")
         name = model.name
         if isinstance(what, making.Made):
-            sha256 = artifacts.write(self.artifacts, what.artifact)
-            if what.state:
-                kept = artifacts.write(self.artifacts, what.state, kind=artifacts.LEARNER)
-                what = replace(what, manifest={**what.manifest, "state": kept})
             with write(self.engine) as conn:
-                new = carry_out.register(conn, name, what, sha256, recorded_at)
+                new = carry_out.register(conn, name, what, recorded_at)
                 return carry_out.take_in(conn, known, name, new, at=at, recorded_at=recorded_at)
         ahead = carry_out.decide_ahead(known, what)
         with write(self.engine) as conn:

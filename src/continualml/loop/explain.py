@@ -1,7 +1,6 @@
 """Where an answer came from: the version, its rows, the decision and the policy behind it."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -12,17 +11,18 @@ from continualml.model import Model
 from continualml.records import Json, LedgerEntry, Rows, Version
 from continualml.scoring.session import Session
 from continualml.store import artifacts, ledger, lineage, log, pointers
+from continualml.store.artifacts import Place
 
 # Kinds of decisions in which a policy comes into force.
 _DECLARES = ("first", "policy")
 
 
-def observation(conn: Connection, directory: Path, model: Model, observation_id: str) -> Json:
+def observation(conn: Connection, place: Place, model: Model, observation_id: str) -> Json:
     """Tell where the answer to one observation came from, and what would be answered now.
 
     Parameters
     ----------
-    directory
+    place
         Where the artifacts are.
 
     Raises
@@ -49,7 +49,7 @@ def observation(conn: Connection, directory: Path, model: Model, observation_id:
         else None,
         "policy": _policy(_last(conn, name, seq, _DECLARES)),
         "labels": lineage.labels_of(conn, name, observation_id),
-        "now": _now(conn, directory, model, row),
+        "now": _now(conn, place, model, row),
     }
 
 
@@ -97,7 +97,7 @@ def _policy(entry: LedgerEntry | None) -> Json | None:
     return {"hash": basis["policy"], "in_force_since": entry.n, "policy": basis["model"]["policy"]}
 
 
-def _now(conn: Connection, directory: Path, model: Model, row: log.Observed) -> Json | None:
+def _now(conn: Connection, place: Place, model: Model, row: log.Observed) -> Json | None:
     champion = pointers.pointer(conn, model.name, "champion")
     if champion is None:
         return None
@@ -109,7 +109,7 @@ def _now(conn: Connection, directory: Path, model: Model, row: log.Observed) -> 
         texts[0] = msgspec.json.decode(row.categorical or "[]")
     rows = Rows(numeric=np.frombuffer(row.numeric, "<f8").reshape(1, -1), categorical=texts)
     weights = np.array(champion.weights, np.float32) if champion.weights else None
-    answer = Session(artifacts.read(directory, known.sha256)).answer(rows, weights)
+    answer = Session(artifacts.read(place, known.sha256)).answer(rows, weights)
     return {"version": champion.version, **_said(model, answer[0])}
 
 

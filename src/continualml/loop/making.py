@@ -89,12 +89,16 @@ class Past(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A version to be: its outcome still without a number, its bytes and its manifest."""
+    """A version to be: its outcome still without a number, its bytes and its manifest.
+
+    ``sha256`` names the bytes once they are kept.
+    """
 
     outcome: Trained | Merged
     artifact: bytes
     manifest: Json
     state: bytes = b""
+    sha256: str = ""
 
 
 def scored(past: Past, model: Model, state: decide.Standing) -> Scored | None:

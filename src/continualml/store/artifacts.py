@@ -1,11 +1,16 @@
-"""Artifacts: files named by the SHA-256 of their bytes, written once."""
+"""Artifacts: files named by the SHA-256 of their bytes, written once.
+
+They are kept in a directory, or in a bucket elsewhere with a directory here as its cache.
+"""
 
 import hashlib
 import os
 import re
 import stat
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from continualml.store import private
 
@@ -18,43 +23,114 @@ class ArtifactError(RuntimeError):
     """An artifact is missing or its bytes are not those that its name says; it is not loaded."""
 
 
-def write(directory: Path, data: bytes, *, kind: str = GRAPH) -> str:
-    """Write an artifact so that after a crash it is there whole or not at all; return its hash."""
+class Bucket(Protocol):
+    """Where artifacts are kept outside; every call is bounded in time.
+
+    Both raise ``UnreachableError`` while nothing can be known.
+    """
+
+    def get(self, name: str) -> bytes | None:
+        """Read an object; None if there is none of that name."""
+        ...
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write an object, whole or not at all, unless it is there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """A bucket, and the directory here that holds what this machine has made or needed of it."""
+
+    bucket: Bucket
+    url: str
+    cache: Path
+
+
+Place = Path | Remote
+
+
+def write(place: Place, data: bytes, *, kind: str = GRAPH) -> str:
+    """Write an artifact so that after a crash it is there whole or not at all; return its hash.
+
+    Raises
+    ------
+    UnreachableError
+        If it belongs into a bucket and is not known to be there; then nobody may hear of it.
+    """
     sha256 = hashlib.sha256(data).hexdigest()
-    path = directory / f"{sha256}.{kind}"
-    if path.exists():
-        return sha256
-    private.make_folder(directory)
-    with tempfile.NamedTemporaryFile(dir=directory, suffix=".part", delete=False) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).rename(path)
-    folder = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    name = f"{sha256}.{kind}"
+    if isinstance(place, Remote):
+        place.bucket.put(name, data)
+        place = place.cache
+    if not (place / name).exists():
+        _put(place, name, data)
     return sha256
 
 
-def read(directory: Path, sha256: str, *, kind: str = GRAPH) -> bytes:
+def read(place: Place, sha256: str, *, kind: str = GRAPH) -> bytes:
     """Read an artifact and check its bytes against its name.
+
+    Of a bucket, what is whole in the cache is taken from there, and all else is brought there.
 
     Raises
     ------
     ArtifactError
         If it is missing, is no plain file or was changed.
+    UnreachableError
+        If it is neither here nor can be asked for now: nothing is known about it.
     """
-    if not _NAME.fullmatch(sha256):
-        raise ArtifactError(f"expected a SHA-256 as an artifact's name, got {sha256!r}")
-    path = directory / f"{sha256}.{kind}"
+    if isinstance(place, Path):
+        return _checked(sha256, _from_directory(place, sha256, kind))
     try:
-        data = _plain(path)
+        return read(place.cache, sha256, kind=kind)
+    except ArtifactError:
+        data = read_kept(place, sha256, kind=kind)
+        _put(place.cache, f"{sha256}.{kind}", data)
+        return data
+
+
+def read_kept(place: Place, sha256: str, *, kind: str = GRAPH) -> bytes:
+    """Read an artifact from where it is kept, whatever is in a cache, and check it likewise."""
+    if isinstance(place, Path):
+        return read(place, sha256, kind=kind)
+    _check_name(sha256)
+    data = place.bucket.get(f"{sha256}.{kind}")
+    if data is None:
+        raise ArtifactError(f"artifact {sha256} is missing in {place.url}")
+    return _checked(sha256, data)
+
+
+def _put(directory: Path, name: str, data: bytes) -> None:
+    private.make_folder(directory)
+    with tempfile.NamedTemporaryFile(dir=directory, suffix=".part", delete=False) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).rename(directory / name)
+    folder = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _from_directory(directory: Path, sha256: str, kind: str) -> bytes:
+    _check_name(sha256)
+    try:
+        return _plain(directory / f"{sha256}.{kind}")
     except FileNotFoundError:
         raise ArtifactError(f"artifact {sha256} is missing in {directory}") from None
     except OSError as error:
         raise ArtifactError(f"artifact {sha256} cannot be read: {error.strerror}") from None
+
+
+def _check_name(sha256: str) -> None:
+    if not _NAME.fullmatch(sha256):
+        raise ArtifactError(f"expected a SHA-256 as an artifact's name, got {sha256!r}")
+
+
+def _checked(sha256: str, data: bytes) -> bytes:
     if (got := hashlib.sha256(data).hexdigest()) != sha256:
         raise ArtifactError(f"artifact {sha256} was changed: its bytes hash to {got}")
     return data

@@ -1,12 +1,12 @@
 """Whether the store is what it says: the ledger's chain, the outcomes it names, the artifacts."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import Connection, select
 
 from continualml.records import LedgerEntry
 from continualml.store import artifacts, ledger, log
+from continualml.store.artifacts import Place
 from continualml.store.tables import ledger as entries
 from continualml.store.tables import versions
 
@@ -20,9 +20,15 @@ class Checked:
     broken: str | None
 
 
-def verify(conn: Connection, directory: Path) -> tuple[Checked, ...]:
-    """Check everything whose hash is known; what is whole may still be wrong, see replay."""
-    return (_chain(conn), _outcomes(conn), _artifacts(conn, directory))
+def verify(conn: Connection, place: Place) -> tuple[Checked, ...]:
+    """Check everything whose hash is known; what is whole may still be wrong, see replay.
+
+    Raises
+    ------
+    UnreachableError
+        If the artifacts are in a bucket that does not answer.
+    """
+    return (_chain(conn), _outcomes(conn), _artifacts(conn, place))
 
 
 def _chain(conn: Connection) -> Checked:
@@ -52,7 +58,7 @@ def _outcomes(conn: Connection) -> Checked:
     return Checked(check="outcomes", looked_at=seen, broken=None)
 
 
-def _artifacts(conn: Connection, directory: Path) -> Checked:
+def _artifacts(conn: Connection, place: Place) -> Checked:
     seen = 0
     asked = select(versions.c.model, versions.c.version, versions.c.sha256)
     for model, version, sha256 in conn.execute(
@@ -60,7 +66,7 @@ def _artifacts(conn: Connection, directory: Path) -> Checked:
     ):
         seen += 1
         try:
-            artifacts.read(directory, sha256)
+            artifacts.read_kept(place, sha256)
         except artifacts.ArtifactError as error:
             said = f"version {version} of {model}: {error}"
             return Checked(check="artifacts", looked_at=seen, broken=said)

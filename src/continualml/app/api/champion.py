@@ -1,12 +1,12 @@
 """Who answers: see the pointer move, load, verify, warm, then replace one reference."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import accumulate
-from pathlib import Path
 
 import numpy as np
 from loguru import logger
@@ -15,14 +15,15 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from continualml.app.api import guard
+from continualml.app.api.fetching import Fetching, UnderWayError
 from continualml.app.api.guard import Guard
 from continualml.app.api.problems import ProblemError
-from continualml.errors import InputError
+from continualml.errors import InputError, UnreachableError
 from continualml.model import Model
 from continualml.records import Rows, Unfit, Version
 from continualml.scoring.session import Session
 from continualml.store import artifacts, pointers
-from continualml.store.artifacts import ArtifactError
+from continualml.store.artifacts import ArtifactError, Place
 from continualml.store.engine import StoreUnavailableError, read, write
 from continualml.store.pointers import Pointer
 
@@ -86,7 +87,8 @@ class Champion:
 class Failure:
     """A version that the pointer names and that does not answer, and why.
 
-    ``unfit`` is False where the version is not to blame: the schema is another one.
+    ``unfit`` is False where the version is not to blame: the schema is another one, or its bytes
+    cannot be had now. It is tried again five seconds after ``at``.
     """
 
     version: int
@@ -100,13 +102,16 @@ class Champions:
 
     Parameters
     ----------
-    directory
-        Where the artifacts are.
+    place
+        Where the artifacts are; of a bucket's, ``Fetching`` brings them without being waited for.
     """
 
-    def __init__(self, engine: Engine, directory: Path, models: Mapping[str, Model]) -> None:
+    def __init__(
+        self, engine: Engine, place: Place | Fetching, models: Mapping[str, Model]
+    ) -> None:
         self._engine = engine
-        self._directory = directory
+        self._fetching = place if isinstance(place, Fetching) else None
+        self._place = place
         self._models = models
         self._current: dict[str, Champion] = {}
         self.failures: dict[str, Failure] = {}
@@ -164,11 +169,16 @@ class Champions:
             if pointer.version not in self._sent_away[name]:
                 self.failures.pop(name, None)
                 self._found[name].clear()
+            self._bring_ahead(conn, name)
             if moved:
                 logger.info("{}: version {} answers now", name, pointer.version)
             return
-        if not said:
-            logger.error("{}: version {} stays out: {}", name, pointer.version, loaded.because)
+        under_way = loaded.at < 0
+        if failure is not None and said and under_way:
+            loaded = replace(loaded, because=failure.because)
+        elif failure is None or not said or failure.because != loaded.because:
+            level = "INFO" if under_way else "ERROR"
+            logger.log(level, "{}: version {} stays out: {}", name, pointer.version, loaded.because)
         self.failures[name] = loaded
         if name not in self._current:
             self._fall_back(name, self._instead(conn, name, {pointer.version}, said=said))
@@ -272,9 +282,9 @@ class Champions:
             because = f"version {version} is not registered"
             return Failure(version=version, because=because, at=time.monotonic())
         try:
-            session = Session(artifacts.read(self._directory, known.sha256))
-        except (ArtifactError, InputError) as error:
-            return Failure(version=version, because=str(error), at=time.monotonic())
+            session = Session(self._bytes(known.sha256))
+        except (ArtifactError, InputError, UnreachableError) as error:
+            return _unread(version, error)
         try:
             session.fits(self._models[name])
         except InputError as error:
@@ -286,6 +296,21 @@ class Champions:
         before_s = current.guard.known_s() if current is not None else None
         guarded = Guard(before_s=before_s)
         return Champion(known, session, pointer.revision, weights, guarded)
+
+    def _bytes(self, sha256: str) -> bytes:
+        if isinstance(self._place, Fetching):
+            return self._place.read(sha256)
+        return artifacts.read(self._place, sha256)
+
+    def _bring_ahead(self, conn: Connection, name: str) -> None:
+        """Have those here who may have to answer at once, with the bucket up or down."""
+        if self._fetching is None:
+            return
+        for alias in _INSTEAD:
+            pointer = pointers.pointer(conn, name, alias)
+            known = pointers.version(conn, name, pointer.version) if pointer else None
+            if known is not None:
+                self._fetching.ahead(known.sha256)
 
     def _nobody(self, model: str) -> ProblemError:
         failure = self.failures.get(model)
@@ -328,6 +353,13 @@ class Repeated(threading.Thread):
         self._stopped.set()
         if self.is_alive():
             self.join()
+
+
+def _unread(version: int, error: ArtifactError | InputError | UnreachableError) -> Failure:
+    # What is being brought is looked for again at the next look.
+    at = -math.inf if isinstance(error, UnderWayError) else time.monotonic()
+    unfit = not isinstance(error, UnreachableError)
+    return Failure(version=version, because=str(error), at=at, unfit=unfit)
 
 
 def _part(rows: Rows, start: int, to: int) -> Rows:

@@ -15,6 +15,7 @@ from continualml.app.api.asking import Reader
 from continualml.app.api.champion import Champions, Repeated
 from continualml.app.api.counts import DIRECTORY, Counts
 from continualml.app.api.ended import Ended
+from continualml.app.api.fetching import Fetching
 from continualml.app.api.figures import Figures
 from continualml.app.api.following import Following
 from continualml.app.api.health import Health
@@ -25,8 +26,10 @@ from continualml.app.api.problems import ProblemError
 from continualml.app.api.provider import Provider
 from continualml.app.api.sessions import Sessions, key_in
 from continualml.app.api.tokens import Tokens, ensure_admin
+from continualml.app.place import place_of
 from continualml.model import Model
 from continualml.settings import Project
+from continualml.store.artifacts import Remote
 from continualml.store.engine import StoreUnavailableError, open_store, read
 from continualml.store.group_commit import GroupCommit
 
@@ -61,6 +64,7 @@ class Serving:
     most_bytes: int
     most_rows: int
     repeated: tuple[Repeated, ...]
+    fetching: Fetching | None
 
     @classmethod
     def begin(cls, project: Project) -> "Serving":
@@ -81,7 +85,9 @@ class Serving:
         tokens = Tokens(engine, sessions)
         tokens.look()
         sessions.look()
-        champions = Champions(engine, settings.data / "artifacts", project.models)
+        place = place_of(settings)
+        fetching = Fetching(place) if isinstance(place, Remote) else None
+        champions = Champions(engine, fetching or place, project.models)
         shared = os.environ.get(DIRECTORY)  # the server's start says it to its workers
         counts = Counts(Path(shared) if shared else None)
         commit = GroupCommit(engine)
@@ -117,6 +123,7 @@ class Serving:
             most_bytes=settings.max_body_bytes,
             most_rows=most_rows,
             repeated=repeated,
+            fetching=fetching,
         )
 
     def looked_at(self, key: Hashable, ask: Callable[[Connection], T]) -> T:
@@ -132,6 +139,8 @@ class Serving:
         """Write what still waits, and close the store."""
         for thread in self.repeated:
             thread.stop()
+        if self.fetching is not None:
+            self.fetching.close()
         self.jobs.end()
         self.commit.close()
         self.counts.close()
