@@ -15,9 +15,9 @@ COPY pyproject.toml uv.lock README.md LICENSE ./
 
 # The libraries come before the source: they are installed anew only when the lock changes.
 FROM build AS build-serving
-RUN /opt/uv/bin/uv sync --locked --no-dev --extra postgresql --extra oidc --no-install-project
+RUN /opt/uv/bin/uv sync --locked --no-dev --extra postgresql --extra oidc --extra s3 --no-install-project
 COPY src src
-RUN /opt/uv/bin/uv sync --locked --no-dev --extra postgresql --extra oidc --no-editable
+RUN /opt/uv/bin/uv sync --locked --no-dev --extra postgresql --extra oidc --extra s3 --no-editable
 
 # Nothing is written but /data and /tmp, so it runs on a read-only root file system.
 FROM ${BASE_IMAGE} AS runtime

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -125,6 +126,20 @@ def test_a_message_whose_artifact_is_missing_is_parked_and_the_rest_goes_on(
     told = health(project, engine)
     assert told["status"] == "degraded"
     assert told["because"] == f"2 messages were refused, lastly: {said[1]}"
+
+
+def test_a_version_in_a_bucket_that_is_down_waits_and_is_never_refused(
+    project: Project, engine: Engine, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.setenv(name, "of-this-test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    said = project.settings.model_copy(update={"artifacts_url": "s3://models/away"})
+    version(engine, "away", "0" * 64)
+
+    for _ in range(8):  # one more than a message gets that is itself at fault
+        assert deliver(replace(project, settings=said), engine, mirror) == ["waiting"]
+    assert "s3://models/away: EndpointConnectionError" in health(project, engine)["because"]
 
 
 def test_what_is_no_graph_is_refused_at_once(

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -251,6 +252,38 @@ def test_a_provider_is_taken_with_its_allow_list(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(f"CONTINUAL_OIDC_{variable}", value)
 
     assert load().settings.oidc_allowed == {"a@firm.example", "@firm.example"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://",
+        "https://bucket/x",
+        "s3://me:hush-hush@bucket/x",  # pragma: allowlist secret
+        "s3://b/x?key=hush-hush",
+    ],
+)
+def test_a_bucket_is_an_address_without_a_secret(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("CONTINUAL_ARTIFACTS_URL", url)
+
+    with pytest.raises(ConfigError, match="expected s3://bucket/prefix; AWS_ACCESS_KEY_ID") as told:
+        load()
+    assert "hush-hush" not in str(told.value)
+
+
+def test_who_asks_a_bucket_may_stand_in_the_env_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_REGION", "here")
+    said = "AWS_ACCESS_KEY_ID=of-the-file\nAWS_REGION=there\n"  # pragma: allowlist secret
+    (tmp_path / ".env").write_text(said, "utf-8")
+    load()
+    assert "AWS_ACCESS_KEY_ID" not in os.environ  # without a bucket it is nobody's
+
+    monkeypatch.setenv("CONTINUAL_ARTIFACTS_URL", "s3://bucket/prefix")
+    load()
+    assert (os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_REGION"]) == ("of-the-file", "here")
 
 
 @pytest.mark.parametrize(
