@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 class Tree:
     """A running tree: its first process, what it said, and where its servers listen.
 
+    ``login`` is the user's name and the password of Prefect's and MLflow's pages.
     ``home`` is the home folder of all its processes, empty at first; ``heard`` has a line for each
     process that runs Python, and for each time that one of them asked beyond this machine.
     """
@@ -34,6 +35,8 @@ class Tree:
     api: httpx.Client
     prefect: str
     mlflow: str
+    login: tuple[str, str]
+    data: Path
     home: Path
     heard: Path
 
@@ -80,6 +83,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
         )
         address = dict(found)
         token = (folder / "data/admin.token").read_text("utf-8").strip()
+        user, _, password = (folder / "data/pages.login").read_text("utf-8").strip().partition(":")
         with httpx.Client(
             base_url=address["api"],
             headers={"Authorization": f"Bearer {token}"},
@@ -93,6 +97,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
                 api=api,
                 prefect=address["prefect"],
                 mlflow=address["mlflow"],
+                login=(user, password),
+                data=folder / "data",
                 home=folder / "home",
                 heard=folder / "heard.log",
             )

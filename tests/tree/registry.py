@@ -12,6 +12,7 @@ class Registry:
 
     url: str
     model: str
+    login: tuple[str, str]
 
     def is_up(self) -> bool:
         try:
@@ -34,7 +35,8 @@ class Registry:
         number = there.raise_for_status().json()["experiment"]["experiment_id"]
         body = {"experiment_ids": [number], "max_results": 1_000}
         url = f"{self.url}/api/2.0/mlflow/runs/search"
-        told = httpx.post(url, json=body, trust_env=False, timeout=20).raise_for_status().json()
+        answer = httpx.post(url, json=body, auth=self.login, trust_env=False, timeout=20)
+        told = answer.raise_for_status().json()
         return sorted((_ours(r["data"]), r["info"]["status"]) for r in told.get("runs", []))
 
     def aliased(self, alias: str) -> int | None:
@@ -55,7 +57,7 @@ class Registry:
 
     def _get(self, path: str, asked: dict[str, str]) -> httpx.Response:
         url = f"{self.url}/api/2.0/mlflow/{path}"
-        return httpx.get(url, params=asked, trust_env=False, timeout=20)
+        return httpx.get(url, params=asked, auth=self.login, trust_env=False, timeout=20)
 
 
 def _ours(tagged: dict[str, Any]) -> int:

@@ -16,9 +16,14 @@ __all__ = ["browser"]
 
 
 @contextmanager
-def opened(browser: Browser, url: str) -> Iterator[tuple[Page, Seen]]:
-    """Open a page and note what happens behind it."""
-    page = browser.new_page(viewport={"width": 1_400, "height": 1_000})
+def opened(
+    browser: Browser, url: str, login: tuple[str, str] | None = None
+) -> Iterator[tuple[Page, Seen]]:
+    """Open a page, with a login for the browser's own question, and note what happens behind it."""
+    page = browser.new_page(
+        viewport={"width": 1_400, "height": 1_000},
+        http_credentials={"username": login[0], "password": login[1]} if login else None,
+    )
     seen = watched(page)
     page.on("response", lambda r: seen.broken.append(r.url) if r.status >= 500 else None)
     page.goto(url)
@@ -57,6 +62,8 @@ def test_the_page_of_the_api_shows_every_route_and_answers_its_example(
 
 def test_prefect_shows_the_flow_and_its_runs_and_asks_nobody(tree: Tree, browser: Browser) -> None:
     with opened(browser, tree.prefect) as (page, seen):  # the address that is printed
+        page.get_by_placeholder("admin:pass").fill(":".join(tree.login))  # what the file holds
+        page.get_by_role("button", name="Login").click()
         sees(page, "Flow Runs")
         page.goto(f"{tree.prefect}/flows")
         sees(page, "continual-cycle")
@@ -70,9 +77,9 @@ def test_prefect_shows_the_flow_and_its_runs_and_asks_nobody(tree: Tree, browser
 def test_mlflow_shows_the_model_and_who_is_champion_and_asks_nobody(
     tree: Tree, browser: Browser
 ) -> None:
-    registry = Registry(tree.mlflow, "electricity")
+    registry = Registry(tree.mlflow, "electricity", tree.login)
     tree.until(lambda: registry.aliased("champion") is not None, 90)
-    with opened(browser, f"{tree.mlflow}/#/models") as (page, seen):
+    with opened(browser, f"{tree.mlflow}/#/models", tree.login) as (page, seen):
         sees(page, "electricity")
         page.goto(f"{tree.mlflow}/#/models/electricity")
         sees(page, "continualml.version")

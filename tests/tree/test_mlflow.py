@@ -62,7 +62,7 @@ def small(tmp_path: Path, engine: Engine, trainer: Trainer) -> Home:
 
 
 def test_while_mlflow_is_killed_messages_wait_and_arrive_when_it_is_back(tree: Tree) -> None:
-    registry = Registry(tree.mlflow, "electricity")
+    registry = Registry(tree.mlflow, "electricity", tree.login)
     tree.until(lambda: registry.aliased("champion") is not None, 90)
     took_s: list[float] = []
 
@@ -88,13 +88,13 @@ def test_while_mlflow_is_killed_messages_wait_and_arrive_when_it_is_back(tree: T
 def test_a_silent_or_slow_mlflow_delays_neither_answers_nor_the_cycle_and_loses_nothing(
     tree: Tree, small: Home
 ) -> None:
-    registry = Registry(tree.mlflow, "demo")
+    registry = Registry(tree.mlflow, "demo", tree.login)
     row = {f"x{i}": 0.5 for i in range(1, 5)}
     port = int(tree.mlflow.rsplit(":", 1)[1])
     with (
         Proxy(port, delay_s=math.inf) as proxy,
         served(small) as api,
-        courier(small, proxy.url),
+        courier(small, proxy.url, tree.login),
     ):
         until(lambda: proxy.held > 0, 60, lambda: "the courier did not ask")
         took_s = [predict(api, row) for _ in range(50)]
@@ -179,8 +179,15 @@ def served(home: Home) -> Iterator[httpx.Client]:
         yield api
 
 
-def courier(home: Home, url: str) -> Any:
-    return started(home, "courier", MLFLOW_TRACKING_URI=url, MLFLOW_HTTP_REQUEST_TIMEOUT="2")
+def courier(home: Home, url: str, login: tuple[str, str]) -> Any:
+    return started(
+        home,
+        "courier",
+        MLFLOW_TRACKING_URI=url,
+        MLFLOW_TRACKING_USERNAME=login[0],
+        MLFLOW_TRACKING_PASSWORD=login[1],
+        MLFLOW_HTTP_REQUEST_TIMEOUT="2",
+    )
 
 
 def is_up(api: httpx.Client) -> bool:

@@ -70,7 +70,8 @@ def test_a_page_of_somebody_else_in_a_browser_may_ask_no_server_of_the_tree(tree
         f"{tree.prefect}/api/deployments/filter",
         f"{tree.mlflow}/api/2.0/mlflow/experiments/search",
     ):
-        with httpx.Client(trust_env=False, timeout=20) as browser:
+        # As a browser asks in which somebody has logged in.
+        with httpx.Client(trust_env=False, timeout=20, auth=tree.login) as browser:
             before = browser.options(url, headers=asks)
             answer = browser.post(url, headers=evil, json={"max_results": 1})
         for said in (before, answer):
@@ -78,3 +79,31 @@ def test_a_page_of_somebody_else_in_a_browser_may_ask_no_server_of_the_tree(tree
                 "*",
                 "https://evil.example",
             }, url
+
+
+def test_whoever_has_no_login_learns_nothing_from_prefect_and_mlflow(tree: Tree) -> None:
+    found = {"max_results": "1"}
+    search = f"{tree.mlflow}/api/2.0/mlflow/experiments/search"
+    runs = f"{tree.prefect}/api/flow_runs/filter"
+    user, password = tree.login
+    for login, status in ((None, 401), ((user, "guessed"), 401), ((user, password), 200)):
+        with httpx.Client(trust_env=False, timeout=20, auth=login) as client:
+            assert client.get(search, params=found).status_code == status
+            assert client.post(runs, json={"limit": 1}).status_code == status
+    for url in (f"{tree.mlflow}/", f"{tree.mlflow}/graphql", f"{tree.prefect}/api/admin/settings"):
+        assert httpx.get(url, trust_env=False, timeout=20).status_code == 401, url
+
+
+def test_no_secret_of_the_tree_stands_where_others_look(tree: Tree) -> None:
+    secrets = (tree.login[1], tree.token)
+    commands = [" ".join(process.cmdline()) for process in family(tree)]
+    logs = [path.read_text("utf-8", "replace") for path in (tree.data / "logs").iterdir()]
+    health = tree.api.get("/health").text
+
+    assert len(commands) > len(PARTS)
+    assert len(logs) >= len(PARTS)
+    for said in (*commands, *logs, tree.said.read_text("utf-8"), health):
+        assert [s for s in secrets if s in said] == []
+    assert str(tree.data / "pages.login") in tree.said.read_text("utf-8")  # how to get in
+    for path in (tree.data / "pages.login", tree.data / "admin.token"):
+        assert path.stat().st_mode & 0o777 == 0o600

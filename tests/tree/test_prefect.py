@@ -9,7 +9,7 @@ pytestmark = pytest.mark.journey
 
 
 def test_scheduled_runs_happen_and_the_loop_goes_on_while_prefect_is_away(tree: Tree) -> None:
-    with httpx.Client(base_url=f"{tree.prefect}/api", trust_env=False) as prefect:
+    with httpx.Client(base_url=f"{tree.prefect}/api", auth=tree.login, trust_env=False) as prefect:
         tree.until(lambda: scheduled_runs(prefect) >= 1, 90)
         tree.until(lambda: {"check", "decide"} <= tasks(prefect), 60)
         rows = tree.model()["loop"]["rows"]

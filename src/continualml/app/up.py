@@ -19,7 +19,7 @@ import psutil
 from rich.console import Console
 
 from continualml import settings
-from continualml.app import ports, tree
+from continualml.app import pages, ports, tree
 from continualml.app.components import configured
 from continualml.app.telling import Telling
 from continualml.settings import Project
@@ -58,6 +58,8 @@ class Component:
         It ends by itself with exit code 0, and is not started again then.
     after
         Component that must be healthy before it is started.
+    environment
+        What it gets beside the environment of all.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Component:
     address: str | None = None
     once: bool = False
     after: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True)
@@ -109,6 +112,7 @@ def run(project: Project, *, lock: int, stream: tuple[str, ...] | None = None) -
 def components(project: Project, stream: tuple[str, ...] | None) -> tuple[Component, ...]:
     """List what runs, the API first; servers of your own are not started a second time."""
     said, data = project.settings, project.settings.data.absolute()
+    login = pages.login_in(said.page_login, data / "mlflow")
     python = sys.executable
     api = f"http://{said.host}:{said.port}"
     some = [
@@ -133,18 +137,33 @@ def components(project: Project, stream: tuple[str, ...] | None) -> tuple[Compon
             )
         )
     if importlib.util.find_spec("mlflow") and said.mlflow_tracking_uri is None:
-        private.make_folder(data / "mlflow")
         url = f"http://127.0.0.1:{said.mlflow_port}"
         store = f"sqlite:///{data / 'mlflow' / 'mlflow.sqlite'}"
         command: tuple[str, ...] = (
             *(python, "-m", "mlflow", "server", "--workers", "1"),
             *("--host", "127.0.0.1", "--port", str(said.mlflow_port)),
-            *("--backend-store-uri", store),
+            *("--app-name", "basic-auth", "--backend-store-uri", store),
             *("--artifacts-destination", str(data / "mlflow" / "artifacts")),
         )
-        some.append(Component(name="mlflow", command=command, health=f"{url}/health", address=url))
+        some.append(
+            Component(
+                name="mlflow",
+                command=command,
+                health=f"{url}/health",
+                address=url,
+                environment=pages.of_mlflow_server(login, data / "mlflow"),
+            )
+        )
     if importlib.util.find_spec("mlflow") or configured(project):
-        some.append(Component(name="courier", command=(python, "-m", "continualml.app.courier")))
+        some.append(
+            Component(
+                name="courier",
+                command=(python, "-m", "continualml.app.courier"),
+                environment=(
+                    pages.of_mlflow_client(login) if said.mlflow_tracking_uri is None else {}
+                ),
+            )
+        )
     if importlib.util.find_spec("prefect"):
         if said.prefect_api_url is None:
             url = f"http://127.0.0.1:{said.prefect_port}"
@@ -153,13 +172,22 @@ def components(project: Project, stream: tuple[str, ...] | None) -> tuple[Compon
                 *("--host", "127.0.0.1", "--port", str(said.prefect_port)),
             )
             some.append(
-                Component(name="prefect", command=command, health=f"{url}/api/health", address=url)
+                Component(
+                    name="prefect",
+                    command=command,
+                    health=f"{url}/api/health",
+                    address=url,
+                    environment=pages.of_prefect_server(login),
+                )
             )
         some.append(
             Component(
                 name="scheduled",
                 command=(python, "-m", "continualml.app.scheduled"),
                 after="prefect" if said.prefect_api_url is None else None,
+                environment=(
+                    pages.of_prefect_client(login) if said.prefect_api_url is None else {}
+                ),
             )
         )
     return tuple(some)
@@ -273,7 +301,7 @@ class Watch:
             stdin=subprocess.DEVNULL,
             stdout=one.log,
             stderr=subprocess.STDOUT,
-            env=self._environment,
+            env={**self._environment, **one.component.environment},
             start_new_session=True,
             preexec_fn=_end_with_parent,  # noqa: PLW1509  there are no threads here
         )
@@ -394,5 +422,7 @@ def _addresses(project: Project, console: Console) -> None:
         console.print(f"  http://127.0.0.1:{said.prefect_port}  the cycles, in Prefect")
     if importlib.util.find_spec("mlflow") and said.mlflow_tracking_uri is None:
         console.print(f"  http://127.0.0.1:{said.mlflow_port}  runs and versions, in MLflow")
+    if said.prefect_api_url is None or said.mlflow_tracking_uri is None:
+        console.print(f"Prefect and MLflow ask for a login; user:password is in {said.page_login}.")
     token = "is API_KEY" if said.api_key is not None else f"is in {said.admin_token}"
     console.print(f"The admin token {token}; Ctrl-C ends all of it.")

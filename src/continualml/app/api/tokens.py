@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import math
-import os
 import stat
 import threading
 import time
@@ -192,7 +191,7 @@ def ensure_admin(engine: Engine, path: Path, api_key: SecretStr | None) -> None:
         ended = {t.hash for t in tokens.listed(conn) if t.revoked_at is not None}
         if there is None or tokens.digest(there) in ended:
             there = tokens.new_secret()
-            _write_file(path, there)
+            private.write_own(path, there)
             logger.info("A new admin token is in {}", path)
         _only(conn, "admin", _long_enough(there, str(path)))
 
@@ -207,14 +206,7 @@ def check_file(path: Path) -> None:
     """
     if not path.exists():
         return
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & _OTHERS:
-        raise InputError(
-            str(path),
-            expected="a file that only its owner may read (mode 0600)",
-            got=f"{mode:04o}",
-            remedy=f"chmod 600 {path}, and make a new token if others could have read it",
-        )
+    private.check_own(path)
     _long_enough(path.read_text("utf-8").strip(), str(path))
 
 
@@ -247,15 +239,3 @@ def _long_enough(secret: str, where: str) -> str:
             remedy="remove it, and a new one is made at the next start",
         )
     return secret
-
-
-def _write_file(path: Path, secret: str) -> None:
-    private.make_folder(path.parent)
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8") as out:
-        out.write(f"{secret}\n")
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
