@@ -9,14 +9,14 @@ import msgspec
 from loguru import logger
 from starlette.concurrency import run_in_threadpool
 
-from continualml.app.api.attempts import whom
-from continualml.app.api.lockout import Lockout
+from continualml.app.api.attempts import Attempts, whom
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.sessions import NAMELESS
 from continualml.app.api.tokens import Tokens
-from continualml.store.tokens import Token, is_drawn
+from continualml.store.tokens import Token, digest, is_drawn
 
 _MOST_WAITING: Final = 8
+_MOST: Final = 10_000  # of those who guess are remembered
 _SHARED: Final = "everybody"
 
 
@@ -35,9 +35,9 @@ class Logins:
 
     def __init__(self) -> None:
         # Pages of many people come from one address, and everybody shares the password.
-        self._by_source = Lockout(free=5, first_s=30.0, longest_s=3_600.0)
-        self._by_peer = Lockout(free=30, first_s=30.0, longest_s=3_600.0)
-        self._by_account = Lockout(free=50, first_s=60.0, longest_s=900.0)
+        self._by_source = Attempts(burst=5, per_s=1 / 60, most=_MOST)
+        self._by_peer = Attempts(burst=30, per_s=1 / 30, most=_MOST)
+        self._by_account = Attempts(burst=50, per_s=1 / 900, most=1)
         self._turn = asyncio.Semaphore(1)
         self._waiting = 0
 
@@ -66,18 +66,16 @@ class Logins:
     async def _one(self, tokens: Tokens, body: LoginBody, peer: str, known: Token | None) -> str:
         peer = whom(peer)
         source, now = f"{peer} {body.source or ''}", time.monotonic()
-        locks = ((self._by_source, source), (self._by_peer, peer), (self._by_account, _SHARED))
-        if wait_s := max(lock.wait_s(who, now) for lock, who in locks):
+        counted = ((self._by_source, source), (self._by_peer, peer), (self._by_account, _SHARED))
+        if wait_s := max(attempts.wait_s(who, now) for attempts, who in counted):
             raise _later(wait_s)
         # Always, so that the time taken does not say whether a chosen token was right.
         right = await run_in_threadpool(tokens.sessions.is_password, body.secret)
         if right or known is not None:
             self._by_source.succeeded(source)
             return NAMELESS if known is None else known.id
-        now = time.monotonic()
-        self._by_source.failed(source, now)
-        self._by_peer.failed(peer, now)
-        self._by_account.failed(_SHARED, now)
+        for attempts, who in counted:
+            attempts.failed(who, digest(body.secret), now)
         logger.bind(event="login-refused").warning("A login from {} was refused", peer)
         raise ProblemError(
             401,
