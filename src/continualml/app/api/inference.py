@@ -75,7 +75,7 @@ def _parts(request: Request, body: bytes) -> tuple[bytes, bytes]:
     return body[:length], body[length:]
 
 
-def _binary(model: Model, asked: tensors.InferBody[Any]) -> dict[str, bool]:
+def _binary(model: Model, asked: tensors.InferBody) -> dict[str, bool]:
     """Tell which outputs are wanted, in the model's order, and whether as bytes."""
     usual = asked.parameters.get("binary_data_output") is True
     names = [one["name"] for one in _described(model)["outputs"]]

@@ -8,7 +8,7 @@ import math
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
@@ -45,16 +45,13 @@ _RequestId = Annotated[
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-Data = TypeVar("Data", msgspec.Raw, list[float])
-
-
-class Tensor(msgspec.Struct, Generic[Data], frozen=True):
+class Tensor(msgspec.Struct, frozen=True, kw_only=True):
     """One named input, row after row; ``data`` is absent where its bytes follow the JSON."""
 
     name: str
     shape: list[_Count]
     datatype: str
-    data: Data | msgspec.UnsetType = msgspec.UNSET
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     parameters: dict[str, Any] = {}
 
 
@@ -65,21 +62,28 @@ class Output(msgspec.Struct, frozen=True):
     parameters: dict[str, Any] = {}
 
 
-class InferBody(msgspec.Struct, Generic[Data], frozen=True):
+class InferBody(msgspec.Struct, frozen=True, kw_only=True):
     """A request for inference, as the Open Inference Protocol (V2) has it."""
 
-    inputs: Annotated[list[Tensor[Data]], msgspec.Meta(min_length=1)]
+    inputs: Annotated[Sequence[Tensor], msgspec.Meta(min_length=1)]
     id: _RequestId | None = None
     outputs: list[Output] | None = None
     parameters: dict[str, Any] = {}
 
 
-_Flat = InferBody[list[float]]
-_FLAT: Final = msgspec.json.Decoder(_Flat)
-_ANY: Final = msgspec.json.Decoder(InferBody[msgspec.Raw])
+class _FlatTensor(Tensor, frozen=True, kw_only=True):
+    data: list[float] | msgspec.UnsetType = msgspec.UNSET  # type: ignore[assignment]
 
 
-def decode(head: bytes) -> InferBody[Any]:
+class _FlatBody(InferBody, frozen=True, kw_only=True):
+    inputs: Annotated[Sequence[_FlatTensor], msgspec.Meta(min_length=1)]
+
+
+_FLAT: Final = msgspec.json.Decoder(_FlatBody)
+_ANY: Final = msgspec.json.Decoder(InferBody)
+
+
+def decode(head: bytes) -> InferBody:
     """Decode a request's JSON; numbers are read in the same pass where they are one flat list.
 
     Raises
@@ -88,7 +92,7 @@ def decode(head: bytes) -> InferBody[Any]:
         400 if it is no JSON, 422 if it is no request for inference.
     """
     with suppress(*bodies.UNREADABLE):  # it needs a closer look
-        found: InferBody[Any] = _FLAT.decode(head)
+        found: InferBody = _FLAT.decode(head)
         if all(tensor.datatype in _NUMBERS for tensor in found.inputs):
             return found
     return bodies.decode(_ANY, head)
@@ -97,7 +101,7 @@ def decode(head: bytes) -> InferBody[Any]:
 class _Values:
     """The values of one tensor: an array of numbers, or a list of what JSON had."""
 
-    def __init__(self, tensor: Tensor[Any], flat: "NDArray[Any] | list[Any]") -> None:
+    def __init__(self, tensor: Tensor, flat: "NDArray[Any] | list[Any]") -> None:
         self.tensor = tensor
         self.flat = flat
         self.where = f"inputs[{tensor.name}]"
@@ -109,7 +113,7 @@ class _Values:
             )
 
 
-def read(model: Model, asked: InferBody[Any], after: bytes, most_rows: int) -> Asked:
+def read(model: Model, asked: InferBody, after: bytes, most_rows: int) -> Asked:
     """Read the rows of a request.
 
     Parameters
@@ -134,7 +138,7 @@ def read(model: Model, asked: InferBody[Any], after: bytes, most_rows: int) -> A
     return of_rows(rows, _ids(ids, asked.id, len(rows)))
 
 
-def _values(tensors: Sequence[Tensor[Any]], after: bytes) -> dict[str, _Values]:
+def _values(tensors: Sequence[Tensor], after: bytes) -> dict[str, _Values]:
     found: dict[str, _Values] = {}
     at = 0
     for tensor in tensors:
@@ -158,7 +162,7 @@ def _values(tensors: Sequence[Tensor[Any]], after: bytes) -> dict[str, _Values]:
     return found
 
 
-def _of_json(tensor: Tensor[Any], where: str) -> "NDArray[Any] | list[Any]":
+def _of_json(tensor: Tensor, where: str) -> "NDArray[Any] | list[Any]":
     if isinstance(tensor.data, msgspec.UnsetType):
         raise InputError(f"{where}.data", expected="a list", got=Said("nothing"))
     if isinstance(tensor.data, list):
@@ -181,7 +185,7 @@ def _packed(values: list[float]) -> NDArray[np.float64]:
     return np.frombuffer(struct.pack(f"<{len(values)}d", *values), "<f8")
 
 
-def _of_bytes(tensor: Tensor[Any], data: bytes, where: str) -> "NDArray[Any] | list[Any]":
+def _of_bytes(tensor: Tensor, data: bytes, where: str) -> "NDArray[Any] | list[Any]":
     if tensor.datatype in _NUMBERS:
         kind = np.dtype(_NUMBERS[tensor.datatype])
         if len(data) % kind.itemsize:
