@@ -601,6 +601,16 @@ def test_what_a_person_accepts_is_learnt_from_and_no_longer_a_fault() -> None:
         world.take(Accepted(said="again", by="ada@desk"))
 
 
+def test_of_a_broken_feed_that_is_accepted_the_rows_observed_since_are_learnt_from() -> None:
+    world = World()
+    world.see(np.full(200, np.nan))
+    assert world.state.incident is not None
+    began = world.state.incident.began
+    world.take(Accepted(said="the column is gone for good", by="ada@desk"))
+    (order,) = [o for o in world.state.orders if o.strategy == "since-alarm"]
+    assert (order.since, order.by_observation) == (began, True)
+
+
 def test_a_champion_that_went_bad_alone_is_no_label_fault() -> None:
     policy = replace(MODEL.policy, threshold=0.75, threshold_metric="accuracy")
     world = World(replace(MODEL, policy=policy))

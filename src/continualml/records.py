@@ -144,15 +144,18 @@ class Window:
 class Scored:
     """Outcome: what several versions answer on labelled rows that none of them was trained on.
 
-    ``seq`` is (n,) little-endian int64, ``target`` (n,) float64 as in ``Window``, and ``answers``
-    (n, len(versions), width) float32, the numbers that the graphs gave; all as bytes, so that a
-    fold reads what was answered and never runs a graph.
+    ``seq`` and ``observed`` are (n,) little-endian int64, the numbers ``seq`` and
+    ``observation_seq`` of a ``Window``, ``target`` (n,) float64, and ``answers`` (n, len(versions),
+    width) float32, the numbers that the graphs gave, NaN where there is none or none was asked
+    for; all as bytes, so that a fold reads what was answered and never runs a graph. ``versions``
+    are those that are watched, and who stood in their place when the rows were observed.
     """
 
     versions: tuple[int, ...]
     seq: bytes
     target: bytes
     answers: bytes
+    observed: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

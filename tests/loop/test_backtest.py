@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from continualml import demo
+from continualml import decide, demo
 from continualml.errors import InputError
-from continualml.loop import backtest, simulate
+from continualml.loop import backtest, carry_out, making, simulate
 from continualml.loop.training import Trainer
 from continualml.model import Model, Policy, Strategy
-from continualml.records import Rows
+from continualml.records import Rows, TrainingFailed
 from continualml.store import ledger
 from continualml.store.engine import read
 from tests.conftest import Home
@@ -70,6 +70,46 @@ def test_rows_wait_for_their_labels_as_long_as_was_said() -> None:
     assert len(set(seq) | set(seen)) == 400  # every event has a number of its own
     between = [int(((seen > seen[i]) & (seen < seq[i])).sum()) for i in range(150)]
     assert set(between) == {48}
+
+
+def test_what_was_accepted_is_learnt_from_rows_that_were_observed_since(trainer: Trainer) -> None:
+    made = simulate.stream("none", 1_200, np.random.default_rng(0), policy=QUICK)
+    recorded = backtest.from_rows(made.model, made.rows, made.target, delay=200, first=600)
+    since, through = int(recorded.rows.observation_seq[700]), int(recorded.rows.seq[1_100])
+    order = decide.Order(strategy=decide.SINCE_ALARM, through=through, since=since)
+    oldest = {}
+    for strictly in (False, True):
+        one = replace(order, by_observation=strictly)
+        new = making.made(recorded, trainer, made.model, None, one)
+        assert isinstance(new, making.Made)
+        oldest[strictly] = new.manifest["rows"]["ranges"][0][0]
+    assert oldest[True] == since
+    assert oldest[False] < since  # its label came since, and it is a row from before
+
+
+def test_late_rows_of_a_fault_are_left_out_and_as_many_rows_are_read_before_it() -> None:
+    made = simulate.stream("none", 1_200, np.random.default_rng(0), policy=QUICK)
+    recorded = backtest.from_rows(made.model, made.rows, made.target, delay=200, first=600)
+    seq, seen = recorded.rows.seq, recorded.rows.observation_seq
+    fault = (int(seen[700]), int(seen[800]))
+    found = recorded.training(int(seq[990]), 400, (fault,))
+    assert len(found) == 400
+    for numbers in (found.seq, found.observation_seq):
+        assert not ((numbers >= fault[0]) & (numbers <= fault[1])).any()
+
+
+def test_a_reference_of_which_every_row_is_left_out_is_refused_and_the_loop_goes_on(
+    home: Home,
+) -> None:
+    home.loop.turn("demo")
+    with read(home.engine) as conn:
+        state = carry_out.known(conn, "demo").standing
+    assert state is not None
+    shelf = carry_out.Shelf(home.engine, home.loop.artifacts, demo.DEMO)
+    order = decide.Order(strategy=decide.REFERENCE, through=state.read, without=((1, state.read),))
+    new = making.made(shelf, home.loop.trainer, demo.DEMO, state, order)
+    assert isinstance(new, TrainingFailed)
+    assert new.because == "every labelled row is left out"
 
 
 @pytest.mark.claim

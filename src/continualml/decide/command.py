@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import msgspec
 
+from continualml.decide.diagnose import BROKEN_FEED
 from continualml.decide.judge import frozen, installed
 from continualml.decide.learn import about, order_due, reference_order
 from continualml.decide.promise import evidence_now, questions
@@ -84,7 +85,12 @@ def accepted(model: Model, state: Standing, outcome: Accepted) -> tuple[Standing
     if incident is None:
         raise InputError("accept", expected="a model with an open incident", got=None)
     fits = Order(
-        strategy=SINCE_ALARM, through=state.read, since=incident.began, without=state.excluded
+        strategy=SINCE_ALARM,
+        through=state.read,
+        since=incident.began,
+        # Columns break as observations come; labels that come later may be of rows from before.
+        by_observation=incident.name == BROKEN_FEED,
+        without=state.excluded,
     )
     reference = reference_order(state, since=incident.began)
     others = (o for o in state.orders if o.strategy not in {SINCE_ALARM, REFERENCE})

@@ -12,9 +12,11 @@ from continualml.decide.standing import (
     Expected,
     Order,
     Standing,
+    Stood,
+    lined_up,
     places,
 )
-from continualml.evidence import blend, fold
+from continualml.evidence import blend, fold, trail
 from continualml.model import Model
 from continualml.records import (
     Decision,
@@ -103,9 +105,11 @@ def trained(model: Model, state: Standing, outcome: Trained) -> Step:
         said = about(model, state, "refuse", because=because, basis=basis, version=new.version)
         return state, [said]
     followed = state.follows == name
+    stood = Stood(version=new.version, through=new.through)
     state = replace(
         state,
         heads={**state.heads, name: new},
+        lines={**state.lines, name: lined_up(state.lines.get(name, ()), stood)},
         champion=new if followed else state.champion,
     )
     if name == SINCE_ALARM:  # another artifact, not a refit of a strategy that was proven
@@ -127,9 +131,11 @@ def merged(model: Model, state: Standing, outcome: Merged) -> Step:
     weights = blend.among(state.weights, tuple(name for name, _ in outcome.members))
     head = blended(outcome, [state.heads[name] for name in weights.names], weights.weights)
     followed = state.follows == outcome.strategy
+    same = weights.names == state.weights.names
     state = replace(
         state,
         weights=weights,
+        weighed=state.weighed if same else trail.begun(state.read, weights.weights),
         heads={**state.heads, outcome.strategy: head},
         champion=head if followed else state.champion,
     )

@@ -52,12 +52,14 @@ def declared(old: Model, new: Model, state: Standing) -> Standing:
     names = {s.name for s in new.policy.strategies} | {BLEND, SINCE_ALARM}
     gone = {s.name for s in old.policy.strategies} - kept
     heads = {n: a for n, a in state.heads.items() if n in names and n not in gone}
+    lines = {n: line for n, line in state.lines.items() if n in heads}
     before = state
     state = replace(
         state,
         block=new.policy.block or state.block,
         follows=state.follows if state.follows not in gone else None,
         heads=heads,
+        lines=lines,
         ordered_at={n: at for n, at in state.ordered_at.items() if n in kept},
         orders=tuple(o for o in state.orders if o.strategy in names and o.strategy not in gone),
         evidence=_carried(old, new, state, gone),

@@ -1,7 +1,11 @@
 """All that the loop knows of a model, and who challenges whom in it. Values only."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 from continualml.evidence import fold
 from continualml.evidence.blend import Weights
@@ -9,6 +13,7 @@ from continualml.evidence.delay import DelayEvidence
 from continualml.evidence.drift import DriftEvidence
 from continualml.evidence.recall import Recalled
 from continualml.evidence.reference import Reference
+from continualml.evidence.trail import Trail, begun
 from continualml.evidence.usual_delay import DelayReference
 from continualml.model import Model
 
@@ -16,20 +21,24 @@ BLEND, SINCE_ALARM, RECALL = "blend", "since-alarm", "recall"
 REFERENCE = "reference"
 PREVIOUS, ANCHOR = "previous", "anchor"
 _ONE_SIDED_95 = 1.645
+# Of two versions of a strategy that came close after each other, as seen from now, one goes.
+_CLOSE = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """A version that was decided to be made: of ``strategy``, on rows up to ``through``.
 
-    ``since`` is set for the strategy ``since-alarm``: only rows at or above it. ``members`` are
-    set for the blend: (strategy, version) of those that become one graph. Rows that were
-    observed or labelled at numbers in one of ``without``, inclusive pairs, are left out of a fit.
+    ``since`` is set for the strategy ``since-alarm``: only rows labelled at or above it, and, if
+    it numbers an observation (``by_observation``), observed there too. ``members`` are set for the
+    blend: (strategy, version) of those that become one graph. Rows that were observed or labelled
+    at numbers in one of ``without``, inclusive pairs, are left out of a fit.
     """
 
     strategy: str
     through: int
     since: int | None = None
+    by_observation: bool = False
     members: tuple[tuple[str, int], ...] = ()
     without: tuple[tuple[int, int], ...] = ()
 
@@ -71,6 +80,14 @@ class Artifact:
         """Mean loss + 1.645 standard errors: an approximate 95 % bound, from 200 rows on."""
         expected = self.expected[metric]
         return expected.loss + _ONE_SIDED_95 * math.sqrt(expected.variance / self.rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stood:
+    """A version of a strategy, which stood for it from the row ``through`` on."""
+
+    version: int
+    through: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +156,14 @@ class Standing:
         The last proven artifact, and the one that answered before the last promotion.
     heads
         Newest accepted artifact of each strategy, the blend among them.
-    weights
-        How much each member of the blend counts now.
-    archive, recalled
-        Earlier artifacts that may come back, and how each would have done lately.
+    lines
+        By strategy the versions that stood for it, ascending, ever fewer the longer ago: a row is
+        judged by the one that stood when it was observed.
+    weights, weighed
+        How much each member of the blend counts now, and counted when.
+    archive, recalled, led
+        Earlier artifacts that may come back, how each would have done lately, and the place of
+        the one that led when.
     ordered_at
         ``rows`` when each strategy was last ordered.
     spent, cost
@@ -177,9 +198,12 @@ class Standing:
     evidence: fold.Evidence
     coming: Coming
     heads: dict[str, Artifact] = field(default_factory=dict)
+    lines: dict[str, tuple[Stood, ...]] = field(default_factory=dict)
     weights: Weights = field(default_factory=Weights)
+    weighed: Trail = field(default_factory=Trail)
     archive: tuple[Artifact, ...] = ()
     recalled: Recalled = field(default_factory=Recalled)
+    led: Trail = field(default_factory=Trail)
     ordered_at: dict[str, int] = field(default_factory=dict)
     spent: float = 0.0
     cost: dict[str, float] = field(default_factory=dict)
@@ -192,6 +216,51 @@ class Standing:
     excluded: tuple[tuple[int, int], ...] = ()
     accepted: int = 0
     policy: str = ""
+
+    def stands_since(self, strategy: str, artifact: Artifact) -> int:
+        """Name the row from which on a version stands for the strategy; ``artifact`` is one."""
+        line = self.lines.get(strategy)
+        return line[0].through if line else artifact.through
+
+    def line_of(self, version: int) -> tuple[Stood, ...]:
+        """Name who stood for the version's strategy before it, ascending, and itself last."""
+        for line in self.lines.values():
+            for i, s in enumerate(line):
+                if s.version == version:
+                    return line[: i + 1]
+        return ()
+
+
+def stood(
+    state: Standing, version: int, observed: NDArray[np.int64]
+) -> list[tuple[int, NDArray[np.bool_]]]:
+    """Say who stood in a version's place when each of n rows was observed: versions, which rows.
+
+    For a row that is older than the whole line it is the first of it, which proves nothing.
+    """
+    line = state.line_of(version)
+    if len(line) < 2:  # noqa: PLR2004  nobody stood there before
+        return [(version, np.ones(len(observed), dtype=np.bool_))]
+    at = np.maximum(np.searchsorted([s.through for s in line], observed) - 1, 0)
+    return [(line[k].version, at == k) for k in np.unique(at).tolist()]
+
+
+def lined_up(line: tuple[Stood, ...], new: Stood) -> tuple[Stood, ...]:
+    """Add the newest version; of the others keep ever fewer, so that the line stays short."""
+    kept: list[Stood] = []
+    line = (*line, new)
+    for s, after in pairwise(line):
+        gap = after.through - kept[-1].through if kept else 0
+        if not kept or gap > _CLOSE * (new.through - after.through):
+            kept.append(s)
+    return (*kept, new)
+
+
+def archived(state: Standing, archive: tuple[Artifact, ...], lost: tuple[float, ...]) -> Standing:
+    """Take these as the earlier versions, and what each lost lately; who leads is seen anew."""
+    recalled = Recalled(versions=tuple(a.version for a in archive), loss=lost)
+    led = begun(state.read, (float(lost.index(min(lost))),)) if lost else Trail()
+    return replace(state, archive=archive, recalled=recalled, led=led)
 
 
 def places(model: Model) -> tuple[str, ...]:
@@ -239,6 +308,22 @@ def watched(model: Model, state: Standing) -> tuple[int, ...]:
         rest.append(state.heads[BLEND])
     own = state.champion.graphs
     return (*own, *sorted({v for a in rest for v in a.graphs} - set(own)))
+
+
+def asked(
+    model: Model, state: Standing, observed: NDArray[np.int64]
+) -> dict[int, NDArray[np.bool_]]:
+    """Say which versions are to answer which of n rows: all that are watched, and who stood before.
+
+    Those that are watched answer every row: what is trained since then tells what labels are
+    like, even where it is no proof.
+    """
+    there = watched(model, state)
+    found = {version: np.ones(len(observed), dtype=np.bool_) for version in there}
+    for version in there:
+        for who, rows in stood(state, version, observed):
+            found[who] = found.get(who, False) | rows
+    return found
 
 
 def rows_until_due(model: Model, state: Standing) -> int | None:

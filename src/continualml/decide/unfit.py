@@ -5,9 +5,8 @@ from dataclasses import replace
 from continualml.decide.judge import frozen, installed
 from continualml.decide.learn import about, blend_ordered, order_due
 from continualml.decide.promise import evidence_now, questions
-from continualml.decide.standing import BLEND, Artifact, Standing
+from continualml.decide.standing import BLEND, Artifact, Standing, archived
 from continualml.evidence import fold
-from continualml.evidence.recall import Recalled
 from continualml.model import Model
 from continualml.records import Decision, Json, Unfit
 
@@ -31,7 +30,7 @@ def unfit(model: Model, state: Standing, outcome: Unfit) -> tuple[Standing, list
         return state, [about(model, state, "keep", because=because, basis=basis, version=before)]
     after = installed(model, state, winner, follows=None)
     # As they were: the unfit one is to take no place among the earlier ones, nor anybody's.
-    after = replace(after, previous=None, archive=state.archive, recalled=state.recalled)
+    after = archived(replace(after, previous=None), state.archive, state.recalled.loss)
     after = order_due(model, _left(model, after, version))
     because = f"version {version} is unfit: {outcome.because}"
     basis = {**basis, "from": before}
@@ -62,12 +61,13 @@ def _left(model: Model, state: Standing, version: int) -> Standing:
     heads = {name: a for name, a in state.heads.items() if not gone(a)}
     kept = tuple(a for a in state.archive if not gone(a))
     lost = dict(zip(state.recalled.versions, state.recalled.loss, strict=True))
-    versions = tuple(a.version for a in kept)
+    stood = {n: tuple(s for s in ln if s.version != version) for n, ln in state.lines.items()}
+    if kept != state.archive:
+        state = archived(state, kept, tuple(lost[a.version] for a in kept))
     after = replace(
         state,
         heads=heads,
-        archive=kept,
-        recalled=Recalled(versions=versions, loss=tuple(lost[v] for v in versions)),
+        lines={name: line for name, line in stood.items() if line},
         previous=None if state.previous and gone(state.previous) else state.previous,
     )
     if gone(state.anchor):  # another artifact promises from here on

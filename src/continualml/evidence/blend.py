@@ -123,6 +123,13 @@ def step(state: Weights, loss: NDArray[np.float64]) -> WeightsPath:
     return WeightsPath(weights=weights, parts=parts)
 
 
+def standing_still(state: Weights, n: int) -> WeightsPath:
+    """Let n rows pass that teach nothing."""
+    return WeightsPath(
+        weights=np.tile(state.weights, (n + 1, 1)), parts=np.tile(state.parts, (n + 1, 1, 1))
+    )
+
+
 def mixed(weights: NDArray[np.float64], answers: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean answer of the members.
 

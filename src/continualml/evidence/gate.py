@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from continualml.evidence.growth import Bets
+from continualml.evidence.growth import Growth
 
 BETS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
 # How a chance is laid out over the rows at which a challenger may begin to be better: a fifth on
@@ -127,7 +127,7 @@ def bets(
     totals: NDArray[np.float64],
     *,
     block: int,
-) -> tuple[Bets, NDArray[np.float64]]:
+) -> tuple[Growth, NDArray[np.float64]]:
     """Lay out what is bet on n blocks for j challengers.
 
     Parameters
@@ -160,7 +160,7 @@ def bets(
     m = j * len(BETS)
     begins = {rows: promise.begins(rows, n, block) for rows in {s.rows for s in states}}
     added = np.array([begins[s.rows] for s in states]).reshape(j, n).T
-    laid = Bets(
+    laid = Growth(
         start=np.array([s.wealth for s in states]).reshape(m),
         floor=np.zeros(m),
         added=np.repeat(added, len(BETS), axis=1),

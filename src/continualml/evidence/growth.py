@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bets:
+class Growth:
     """Some statistics and what becomes of them in each of n blocks: max(s, floor) + added, times.
 
     ``start`` and ``floor`` are (m,), ``factors`` (n, m) >= 0, ``added`` either. A
@@ -23,7 +23,7 @@ class Bets:
     factors: Floats
 
 
-def grown(bets: list[Bets]) -> list[Floats]:
+def grown(bets: list[Growth]) -> list[Floats]:
     """Let all of them grow together, one block after the other.
 
     Returns

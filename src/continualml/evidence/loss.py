@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from continualml.errors import InputError
 from continualml.evidence.gate import LARGEST
-from continualml.evidence.growth import Bets
+from continualml.evidence.growth import Growth
 
 _STAKES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 
@@ -112,7 +112,7 @@ def untouched(question: LossQuestion) -> LossEvidence:
     return LossEvidence(wealth=(0.0,) * n, excursion=(1.0,) * n, began=(0,) * n)
 
 
-def bets(question: LossQuestion, state: LossEvidence, means: NDArray[np.float64]) -> Bets:
+def bets(question: LossQuestion, state: LossEvidence, means: NDArray[np.float64]) -> Growth:
     """Lay out what is bet on n blocks: the statistics of ``state`` and their factors.
 
     Parameters
@@ -129,7 +129,7 @@ def bets(question: LossQuestion, state: LossEvidence, means: NDArray[np.float64]
     """
     k = len(state.wealth)
     gain = 1 + np.outer(means - question.promised, np.array(question.bets()))
-    return Bets(
+    return Growth(
         start=np.array([*state.wealth, *state.excursion]),
         floor=np.repeat([0.0, 1.0], k),
         added=np.repeat([1.0, 0.0], k),

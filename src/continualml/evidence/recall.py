@@ -24,10 +24,8 @@ class Recalled:
         return self.versions[self.loss.index(min(self.loss))]
 
 
-def step(
-    state: Recalled, loss: NDArray[np.float64]
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Follow the leader row by row.
+def step(state: Recalled, loss: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Follow the losses row by row.
 
     Parameters
     ----------
@@ -36,13 +34,10 @@ def step(
 
     Returns
     -------
-    (n,) the place of the version that led before each row: the choice never knows the row that
-    it is judged on, so what is bet on it stays a fair bet. And (n + 1, versions) the forgetting
-    mean losses before each row and after the last.
+    (n + 1, versions) forgetting mean losses before each row and after the last; the least leads.
     """
     path = [state.loss]
     for row in loss.tolist():
         last = zip(path[-1], row, strict=True)
         path.append(tuple([FORGETTING * m + (1 - FORGETTING) * x for m, x in last]))
-    means = np.array(path)
-    return means[:-1].argmin(axis=1), means
+    return np.array(path)

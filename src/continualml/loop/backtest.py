@@ -84,8 +84,7 @@ class Recorded:
     ) -> Window:
         """Read the newest rows labelled at or below ``through``, with corrections up to there."""
         stop = int(np.searchsorted(self.rows.seq, through, side="right"))
-        more = sum(self.n_joined(first - 1, min(last, through)) for first, last in without)
-        found = self.rows.part(max(0, stop - newest - more), stop).without(without)
+        found = self.rows.part(0, stop).without(without)
         found = found.part(max(0, len(found) - newest), len(found))
         later = {o: t for at, o, t in self.corrections if at <= through}
         if not later:
@@ -221,7 +220,7 @@ def from_store(conn: Connection, model: Model) -> Recorded:
 
 
 def from_rows(model: Model, rows: Rows, target: Floats, *, delay: int, first: int) -> Recorded:
-    """Make a log of rows in time order whose labels come ``delay`` rows later.
+    """Make a log of rows in time order, each asked, whose labels come ``delay`` rows later.
 
     Parameters
     ----------
@@ -240,7 +239,7 @@ def from_rows(model: Model, rows: Rows, target: Floats, *, delay: int, first: in
         observation_seq=seen,
         rows=rows,
         target=target,
-        version=np.zeros(n, dtype=np.int64),
+        version=np.ones(n, dtype=np.int64),
         answer=np.full((n, model.width), np.nan),
     )
     came = _events(seen, labelled)

@@ -54,10 +54,7 @@ class Shelf:
     ) -> Window:
         """Read the newest rows labelled at or below ``through``, with corrections up to there."""
         with read(self.engine) as conn:
-            more = sum(
-                windows.n_joined(conn, self.model, first - 1, upto=min(last, through))
-                for first, last in without
-            )
+            more = windows.n_without(conn, self.model, without, upto=through)
             found = windows.training(conn, self.model, through=through, newest=newest + more)
         kept = found.without(without)
         return kept.part(max(0, len(kept) - newest), len(kept))

@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 from loguru import logger
+from numpy.typing import NDArray
 
 from continualml import decide
 from continualml.errors import InputError
@@ -113,33 +114,43 @@ def scored(past: Past, model: Model, state: decide.Standing) -> Scored | None:
     window = past.joined(state.read, most)
     if not len(window):
         return None
-    versions = decide.watched(model, state)
-    answers = np.empty((len(window), len(versions), model.width), dtype="<f4")
-    lost: list[int] = []
-    for i, version in enumerate(versions):
-        try:
-            session = past.session(version)
-        except (ArtifactError, InputError) as error:
-            # It answers nothing, which costs as much as can be; the others are judged all the same.
-            logger.error("{}: version {} cannot be scored: {}", model.name, version, error)
-            answers[:, i] = np.nan
-            lost.append(version)
-            continue
-        if (seen := trained_on(session.manifest, window.observation_seq)).any():
-            raise InputError(
-                "scored.rows",
-                expected=f"rows that version {version} was not trained on",
-                got=window.observation_seq[seen][:3].tolist(),
-            )
-        answers[:, i] = session.said(window.rows)
-    if len(lost) == len(versions):
-        raise ArtifactError(f"{model.name}: none of the versions {lost} can be read")
+    # What was never asked (a file's rows, made ones) waited for no label: it counts as new.
+    observed = np.where(window.version > 0, window.observation_seq, window.seq)
+    asked = decide.asked(model, state, observed)
+    versions = tuple(asked)
+    answers = np.full((len(window), len(versions), model.width), np.nan, dtype="<f4")
+    read = False
+    for i, (version, rows) in enumerate(asked.items()):
+        said = _said(past, model, version, window.only(rows))
+        if said is not None:
+            answers[rows, i] = said
+            read = True
+    if not read:
+        raise ArtifactError(f"{model.name}: none of the versions {versions} can be read")
     return Scored(
         versions=versions,
         seq=window.seq.astype("<i8").tobytes(),
         target=window.target.astype("<f8").tobytes(),
         answers=answers.tobytes(),
+        observed=observed.astype("<i8").tobytes(),
     )
+
+
+def _said(past: Past, model: Model, version: int, rows: Window) -> NDArray[np.float64] | None:
+    """Let a version answer rows; None if it cannot be read."""
+    try:
+        session = past.session(version)
+    except (ArtifactError, InputError) as error:
+        # It answers nothing, which costs as much as can be; the others are judged all the same.
+        logger.error("{}: version {} cannot be scored: {}", model.name, version, error)
+        return None
+    if (seen := trained_on(session.manifest, rows.observation_seq)).any():
+        raise InputError(
+            "scored.rows",
+            expected=f"rows that version {version} was not trained on",
+            got=rows.observation_seq[seen][:3].tolist(),
+        )
+    return session.said(rows.rows)
 
 
 def watched(past: Past, state: decide.Standing, model: Model, *, upto: int) -> Watched | None:
@@ -220,6 +231,8 @@ def _described(past: Past, model: Model, state: decide.Standing, order: decide.O
     if order.since is not None:  # labels that came since may be of rows from before
         later = window.observation_seq >= order.since
         window = window.only(later) if later.sum() >= FEWEST_REFERENCE_ROWS else window
+    if not len(window):
+        raise TrainingError("every labelled row is left out")
     proven = state.anchor
     said = np.stack([past.session(v).said(window.rows) for v in proven.graphs], axis=1)
     weights = np.array(proven.weights) if proven.members else np.ones(1)
@@ -249,6 +262,8 @@ def _fitted(
     """Fit on all but the newest rows, and check on those beside the strategy's predecessor."""
     began = time.perf_counter()
     window = past.training(order.through, _span(past, model, order), order.without)
+    if order.by_observation and order.since is not None:
+        window = window.only(window.observation_seq >= order.since)
     hold = _hold(model, order, len(window))
     if len(window) < 2 * hold:
         because = f"{len(window)} labelled rows, expected at least {2 * hold}"

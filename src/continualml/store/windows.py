@@ -226,6 +226,22 @@ def n_labelled(conn: Connection, model: Model, after: int, *, upto: int) -> int:
     return sum(int(conn.execute(c).scalar_one()) for c in counts)
 
 
+def n_without(
+    conn: Connection, model: Model, spans: tuple[tuple[int, int], ...], *, upto: int
+) -> int:
+    """Count rows labelled at or below ``upto`` that were observed or labelled within the spans.
+
+    Who was both counts twice: as many rows are to be read more, at most.
+    """
+    n = 0
+    for first, last in spans:
+        n += n_joined(conn, model, first - 1, upto=min(last, upto))
+        for s in _joins(model.name, 0, upto):
+            inside = s.where(observations.c.seq.between(first, last)).subquery()
+            n += int(conn.execute(select(func.count()).select_from(inside)).scalar_one())
+    return n
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """When the first and the last observation got their first labels (seconds since 1970).

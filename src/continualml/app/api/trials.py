@@ -238,15 +238,22 @@ class _Members:
         *,
         by: Sequence[str],
     ) -> Paired | None:
-        """Measure both versions on the same rows; None if one of them was not scored there."""
+        """Measure both versions on rows that both answered; None if one was not scored there.
+
+        A row that was observed before one of them was trained is left out, as it is no proof.
+        """
         said = [a for v in pair if (a := self.answers(scored, v, weights)) is not None]
         if len(said) < len(pair):
             return None
-        target = np.frombuffer(scored.target, "<f8")
+        observed = np.frombuffer(scored.observed or scored.seq, "<i8")
+        both = observed > max(self._through(v) for v in pair)
+        both &= np.isfinite(said).all(axis=(0, 2))
+        target = np.frombuffer(scored.target, "<f8")[both]
         return Paired(
-            seq=np.frombuffer(scored.seq, "<i8"),
+            seq=np.frombuffer(scored.seq, "<i8")[both],
             lost={
-                m: np.column_stack([measured(self._model, m, a, target) for a in said]) for m in by
+                m: np.column_stack([measured(self._model, m, a[both], target) for a in said])
+                for m in by
             },
         )
 
@@ -263,6 +270,11 @@ class _Members:
         if len(parts) == 1:
             return columns[0]
         return np.tensordot(share / share.sum(), np.stack(columns), axes=1)
+
+    def _through(self, version: int) -> int:
+        """Name the last row that a version has seen, or the members of a blend."""
+        known = [pointers.version(self._conn, self._model.name, v) for _, v in self._of(version)]
+        return max(int(v.manifest["rows"].get("through", 0)) for v in known if v)
 
     def _of(self, version: int) -> tuple[tuple[str, int], ...]:
         if version not in self._parts:
