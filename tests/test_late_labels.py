@@ -149,7 +149,7 @@ def test_what_is_no_better_than_the_champion_is_promoted_as_seldom_with_late_lab
 
 
 def test_it_does_not_matter_how_late_rows_are_cut() -> None:
-    whole, parts = (Late(delay=130, fresh=0.02, served=0.19, seed=3) for _ in range(2))
+    whole, parts = (Late(delay=130, fresh=0.02, served=0.2, seed=3) for _ in range(2))
     for _ in range(8):
         whole.refit()
         parts.refit()
