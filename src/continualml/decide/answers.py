@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from continualml.decide.promise import promised
 from continualml.decide.standing import (
     ANCHOR,
     BLEND,
@@ -24,7 +23,7 @@ from continualml.errors import InputError
 from continualml.evidence import blend, recall
 from continualml.model import Model
 from continualml.records import Scored
-from continualml.scoring.losses import loss, measured
+from continualml.scoring.losses import loss
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -132,16 +131,6 @@ def answered(model: Model, state: Standing, outcome: Scored) -> Answered:
     if state.archive:
         new = replace(new, earlier=_earlier(model, state, new))
     return new
-
-
-def champion_losses(model: Model, state: Standing, new: Answered) -> Floats:
-    """(n, metrics) losses of the champion, as it is now, that something was promised about.
-
-    Like is held against like: what it promises was measured on rows held back right after its fit.
-    """
-    said = new.champion_now(state)
-    names = promised(model, state.anchor)
-    return np.column_stack([measured(model, m, said, new.target) for m in names])
 
 
 def differences(model: Model, state: Standing, new: Answered) -> Floats:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from continualml.decide.answers import Answered, answered, champion_losses, differences
+from continualml.decide.answers import Answered, answered, differences
 from continualml.decide.diagnose import of_loss, opened, quiet
 from continualml.decide.learn import about, order_due, reference_order
 from continualml.decide.promise import evidence_now, promised, questions
@@ -46,11 +46,14 @@ def scored(model: Model, state: Standing, outcome: Scored) -> tuple[Standing, li
         If a version was scored on a row that it was trained on, or a version is missing.
     """
     new = answered(model, state, outcome)
+    # Like is held against like: what was promised was measured on rows held back right after a fit.
+    now = new.champion_now(state)
+    names = promised(model, state.anchor)
     evidence, crossing = fold.step(
         questions(model, state.anchor, state.block),
         state.evidence,
         new.seq,
-        champion_losses(model, state, new),
+        np.column_stack([measured(model, m, now, new.target) for m in names]),
         differences(model, state, new),
         present=tuple(a is not None for a in challengers(model, state)),
         quiet=state.quiet_until - state.rows if state.incident is None else len(new.seq),
@@ -62,7 +65,7 @@ def scored(model: Model, state: Standing, outcome: Scored) -> tuple[Standing, li
         read=max(state.read, evidence.seq),
         rows=state.rows + n,
     )
-    state = _lately(model, state, new, n)
+    state = _lately(model, state, new, now[:n])
     state, decisions = healed(model, state)
     state, some = label_alarms(model, state, outcome)
     decisions += some
@@ -89,13 +92,15 @@ def weights_path(model: Model, state: Standing, outcome: Scored) -> Floats | Non
     return None if blended is None else blended.path.weights
 
 
-def _lately(model: Model, state: Standing, new: Answered, n: int) -> Standing:
+def _lately(model: Model, state: Standing, new: Answered, said: Floats) -> Standing:
     """Let the shares of wrong rows go over the first n rows, the newest ones counting most.
+
+    ``said`` is (n, width), the champion's answers.
 
     Labels that look flipped contradict also who learnt from those that came before them.
     """
-    target = new.target[:n]
-    own = measured(model, "error_rate", new.champion_now(state)[:n], target)
+    n, target = len(said), new.target[: len(said)]
+    own = measured(model, "error_rate", said, target)
     each = [measured(model, "error_rate", a[:n], target) for a in new.by_graph.values()]
     error, contradicted = state.error, state.contradicted
     for x, y in zip(own.tolist(), np.min(each, axis=0).tolist(), strict=True):
