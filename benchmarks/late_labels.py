@@ -16,7 +16,7 @@ from continualml.loop.training import Trainer
 from continualml.model import Feature, Model, Policy, Strategy
 from continualml.records import Rows
 
-HALF_PERIOD, FIRST, ROWS = 600, 2_400, 12_000
+HALF_PERIOD, FIRST = 600, 2_400
 MODEL = Model(
     name="swing",
     kind="classification",
@@ -34,19 +34,20 @@ MODEL = Model(
 )
 
 
-def world(seed: int, delay: int) -> backtest.Recorded:
+def world(seed: int, delay: int, n: int) -> backtest.Recorded:
     """Draw rows whose second feature counts for "yes" and against it in turn."""
     rng = np.random.default_rng(seed)
-    x, half = rng.normal(size=(ROWS, 2)), np.arange(ROWS) // HALF_PERIOD
+    x, half = rng.normal(size=(n, 2)), np.arange(n) // HALF_PERIOD
     signal = 2 * x[:, 0] + 2 * np.where(half % 2 == 0, 1, -1) * x[:, 1]
-    target = (rng.random(ROWS) < 1 / (1 + np.exp(-signal))).astype(np.float64)
-    rows = Rows(numeric=x, categorical=np.empty((ROWS, 0), dtype=object))
+    target = (rng.random(n) < 1 / (1 + np.exp(-signal))).astype(np.float64)
+    rows = Rows(numeric=x, categorical=np.empty((n, 0), dtype=object))
     return backtest.from_rows(MODEL, rows, target, delay=delay, first=FIRST)
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--worlds", type=int, default=5)
+    asked.add_argument("--worlds", type=int, default=3)
+    asked.add_argument("--rows", type=int, default=12_000, help="of each world")
     asked.add_argument("--misled", action="store_true")
     said = asked.parse_args()
     if said.misled:
@@ -55,7 +56,7 @@ def main() -> None:
     with Trainer() as trainer:
         for delay in (0, HALF_PERIOD, 2 * HALF_PERIOD):
             results = [
-                backtest.run(world(seed, delay), trainer, policy="late")
+                backtest.run(world(seed, delay, said.rows), trainer, policy="late")
                 for seed in range(said.worlds)
             ]
             told = {

@@ -67,6 +67,8 @@ TINY = {
     "benchmarks/replay.py": "20000",
     "-m benchmarks.decisions": "--quick --output .",
     "-m benchmarks.run_length": "--worlds 2 --budget 200",
+    "-m benchmarks.late_labels": "--worlds 1 --rows 2600",
+    "-m benchmarks.broken_refits": "--rows 1600",
 }
 # What is refused while nothing is the matter, and what is said then.
 REFUSED = {"continual accept --because TEXT": "expected a model with an open incident"}
