@@ -47,7 +47,7 @@ def world(seed: int, delay: int, n: int) -> backtest.Recorded:
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--worlds", type=int, default=3)
-    asked.add_argument("--rows", type=int, default=12_000, help="of each world")
+    asked.add_argument("--rows", type=int, default=9_000, help="of each world")
     asked.add_argument("--misled", action="store_true")
     said = asked.parse_args()
     if said.misled:
