@@ -112,6 +112,21 @@ def test_a_reference_of_which_every_row_is_left_out_is_refused_and_the_loop_goes
     assert new.because == "every labelled row is left out"
 
 
+def test_store_and_memory_leave_out_the_same_rows_and_read_as_many(home: Home) -> None:
+    home.loop.turn("demo")
+    home.send(300, seed=10)  # 300 rows, and then their labels
+    home.loop.turn("demo")
+    with read(home.engine) as conn:
+        recorded = backtest.from_store(conn, demo.DEMO)
+    shelf = carry_out.Shelf(home.engine, home.loop.artifacts, demo.DEMO)
+    through = int(recorded.rows.seq[-20])
+    first, last = recorded.rows.observation_seq[[-250, -150]].tolist()
+    for fault in ((first, last), (int(recorded.rows.seq[-250]), int(recorded.rows.seq[-150]))):
+        stored, there = (p.training(through, 300, (fault,)) for p in (shelf, recorded))
+        assert len(stored) == 300
+        assert stored.observation_seq.tolist() == there.observation_seq.tolist()
+
+
 @pytest.mark.claim
 def test_drift_is_answered_and_a_quiet_stream_is_left_alone(trainer: Trainer) -> None:
     rng = np.random.default_rng
