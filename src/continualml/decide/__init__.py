@@ -18,6 +18,7 @@ from continualml.decide.learn import (
     reference_order,
     trained,
 )
+from continualml.decide.lines import asked, lined_up, stood
 from continualml.decide.policy import changed, declared, policy_hash
 from continualml.decide.promise import evidence_now, promised, questions, shares
 from continualml.decide.provenance import Known, built, with_provenance
@@ -34,13 +35,10 @@ from continualml.decide.standing import (
     Order,
     Standing,
     Stood,
-    asked,
     challengers,
     champion_weights,
-    lined_up,
     places,
     rows_until_due,
-    stood,
     watched,
 )
 from continualml.decide.unfit import unfit

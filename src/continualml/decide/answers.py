@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from continualml.decide.lines import asked, stood
 from continualml.decide.standing import (
     ANCHOR,
     BLEND,
@@ -13,10 +14,8 @@ from continualml.decide.standing import (
     SINCE_ALARM,
     Artifact,
     Standing,
-    asked,
     challengers,
     places,
-    stood,
     watched,
 )
 from continualml.errors import InputError

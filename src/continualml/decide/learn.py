@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+from continualml.decide.lines import lined_up
 from continualml.decide.promise import questions
 from continualml.decide.standing import (
     BLEND,
@@ -13,7 +14,6 @@ from continualml.decide.standing import (
     Order,
     Standing,
     Stood,
-    lined_up,
     places,
 )
 from continualml.evidence import blend, fold, trail

@@ -2,10 +2,6 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-
-import numpy as np
-from numpy.typing import NDArray
 
 from continualml.evidence import fold
 from continualml.evidence.blend import Weights
@@ -21,8 +17,6 @@ BLEND, SINCE_ALARM, RECALL = "blend", "since-alarm", "recall"
 REFERENCE = "reference"
 PREVIOUS, ANCHOR = "previous", "anchor"
 _ONE_SIDED_95 = 1.645
-# Of two versions of a strategy that came close after each other, as seen from now, one goes.
-_CLOSE = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,31 +225,6 @@ class Standing:
         return ()
 
 
-def stood(
-    state: Standing, version: int, observed: NDArray[np.int64]
-) -> list[tuple[int, NDArray[np.bool_]]]:
-    """Say who stood in a version's place when each of n rows was observed: versions, which rows.
-
-    For a row that is older than the whole line it is the first of it, which proves nothing.
-    """
-    line = state.line_of(version)
-    if len(line) < 2:  # noqa: PLR2004  nobody stood there before
-        return [(version, np.ones(len(observed), dtype=np.bool_))]
-    at = np.maximum(np.searchsorted([s.through for s in line], observed) - 1, 0)
-    return [(line[k].version, at == k) for k in np.unique(at).tolist()]
-
-
-def lined_up(line: tuple[Stood, ...], new: Stood) -> tuple[Stood, ...]:
-    """Add the newest version; of the others keep ever fewer, so that the line stays short."""
-    kept: list[Stood] = []
-    line = (*line, new)
-    for s, after in pairwise(line):
-        gap = after.through - kept[-1].through if kept else 0
-        if not kept or gap > _CLOSE * (new.through - after.through):
-            kept.append(s)
-    return (*kept, new)
-
-
 def archived(state: Standing, archive: tuple[Artifact, ...], lost: tuple[float, ...]) -> Standing:
     """Take these as the earlier versions, and what each lost lately; who leads is seen anew."""
     recalled = Recalled(versions=tuple(a.version for a in archive), loss=lost)
@@ -308,22 +277,6 @@ def watched(model: Model, state: Standing) -> tuple[int, ...]:
         rest.append(state.heads[BLEND])
     own = state.champion.graphs
     return (*own, *sorted({v for a in rest for v in a.graphs} - set(own)))
-
-
-def asked(
-    model: Model, state: Standing, observed: NDArray[np.int64]
-) -> dict[int, NDArray[np.bool_]]:
-    """Say which versions are to answer which of n rows: all that are watched, and who stood before.
-
-    Those that are watched answer every row: what is trained since then tells what labels are
-    like, even where it is no proof.
-    """
-    there = watched(model, state)
-    found = {version: np.ones(len(observed), dtype=np.bool_) for version in there}
-    for version in there:
-        for who, rows in stood(state, version, observed):
-            found[who] = found.get(who, False) | rows
-    return found
 
 
 def rows_until_due(model: Model, state: Standing) -> int | None:
