@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, select
 
+from continualml.store.engine import Unindexed
 from continualml.store.tables import labels, observations
 
 _SAME = and_(
@@ -68,7 +69,7 @@ def unlabelled(conn: Connection, model: str, newest: int) -> tuple[int, list[flo
     """
     seen = (
         select(observations.c.observation_id, observations.c.recorded_at, observations.c.model)
-        .where(observations.c.model == model, observations.c.answer.is_not(None))
+        .where(Unindexed(observations.c.model) == model, observations.c.answer.is_not(None))
         .order_by(observations.c.seq.desc())
         .limit(newest)
         .subquery()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     Table,
@@ -23,6 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from continualml.errors import InputError
 from continualml.store import private
@@ -171,6 +175,30 @@ def _heals(error: DBAPIError) -> bool:
 
 def _is_postgresql(engine: Engine) -> bool:
     return engine.dialect.name == "postgresql"
+
+
+class Unindexed(FunctionElement[Any]):
+    """A column that no index is looked up by: the rows are found by something better.
+
+    SQLite knows nothing of how many rows there are of a kind, and would rather read all rows of a
+    model by an index that begins with it than the few above a number.
+    """
+
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        super().__init__(column)
+        self.type = column.type
+
+
+@compiles(Unindexed)
+def _as_it_is(element: Unindexed, compiler: SQLCompiler, **how: Any) -> str:
+    return str(compiler.process(element.clauses, **how))
+
+
+@compiles(Unindexed, "sqlite")
+def _without_index(element: Unindexed, compiler: SQLCompiler, **how: Any) -> str:
+    return f"+{compiler.process(element.clauses, **how)}"
 
 
 def take_numbers(conn: Connection, n: int) -> int:

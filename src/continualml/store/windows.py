@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, selec
 
 from continualml.model import Model
 from continualml.records import Events, Observations, Rows, Window
+from continualml.store.engine import Unindexed
 from continualml.store.tables import labels, observations
 
 # Delays are counted up to here; whoever bets on them looks no further.
@@ -42,17 +43,21 @@ def training(conn: Connection, model: Model, *, through: int, newest: int) -> Wi
     A correction counts when its own number is at most ``through``: what a version was trained on
     can be read again later.
     """
-    each = [
-        s.order_by(s.selected_columns.joined.desc()).limit(newest).subquery()
-        for s in _joins(model.name, 0, through)
-    ]
-    rows = union_all(*(select(e) for e in each)).subquery()
-    found = conn.execute(select(rows).order_by(rows.c.joined.desc()).limit(newest)).all()[::-1]
+    usual, _ = _joins(model.name, 0, through)
+    found = list(_newest(conn, usual, newest))
+    # What is older than the oldest of enough others is not among the newest.
+    after = found[-1].joined if len(found) == newest else 0
+    if _any_early(conn, model.name):
+        _, early = _joins(model.name, after, through)
+        found = [*found, *_newest(conn, early, newest)]
+        found = sorted(found, key=lambda r: r.joined, reverse=True)[:newest]
+    found.reverse()
     if not found:
         return _window(model, found)
-    oldest = min(r.observation_seq for r in found)
+    highest = {r.observation_seq: r.revision for r in found}
+    oldest = min(highest)
     later = (
-        select(observations.c.seq, labels.c.label)
+        select(observations.c.seq, labels.c.label, labels.c.revision)
         .join_from(labels, observations, _same_observation())
         .where(
             labels.c.model == model.name,
@@ -60,15 +65,29 @@ def training(conn: Connection, model: Model, *, through: int, newest: int) -> Wi
             labels.c.seq <= through,
             observations.c.seq >= oldest,
         )
-        .order_by(labels.c.revision)
     )
-    highest = {r.observation_seq: r.revision for r in found}
+    # One that came after its observation has a number above it: no older one is looked at.
+    came_after = later.where(labels.c.early.is_(False), labels.c.seq > oldest)
+    came_before = later.where(labels.c.early.is_(True))
+    corrections = [r for asked in (came_after, came_before) for r in conn.execute(asked)]
     corrected = {
         seq: label
-        for seq, label, revision in conn.execute(later.add_columns(labels.c.revision))
+        for seq, label, revision in sorted(corrections, key=lambda r: r.revision)
         if revision > highest.get(seq, revision)  # in the order of revisions: the last one stays
     }
     return _window(model, found, corrected)
+
+
+def _newest(conn: Connection, asked: Select[Any], n: int) -> Sequence[Row[Any]]:
+    return conn.execute(asked.order_by(asked.selected_columns.joined.desc()).limit(n)).all()
+
+
+def _any_early(conn: Connection, model: str) -> bool:
+    """Tell whether a label ever came before its observation: else none is looked for."""
+    asked = select(labels.c.seq).where(
+        labels.c.model == model, labels.c.first.is_(True), labels.c.early.is_(True)
+    )
+    return conn.execute(asked.limit(1)).first() is not None
 
 
 def observed(conn: Connection, model: Model, after: int, *, limit: int) -> Observations:
@@ -132,7 +151,7 @@ def events(
         .join_from(
             observations,
             labels,
-            and_(_same_observation(), labels.c.first.is_(True), labels.c.early.is_(True)),
+            and_(_same_observation(), *_came_early()),
             isouter=True,
         )
         .where(_answered(model), observations.c.seq > after, observations.c.seq <= upto)
@@ -268,7 +287,7 @@ def first_labels(conn: Connection, model: str) -> Span | None:
 
 
 def _answered(model: Model) -> ColumnElement[bool]:
-    return (observations.c.model == model.name) & observations.c.answer.is_not(None)
+    return (Unindexed(observations.c.model) == model.name) & observations.c.answer.is_not(None)
 
 
 def _same_observation() -> ColumnElement[bool]:
@@ -277,31 +296,44 @@ def _same_observation() -> ColumnElement[bool]:
     )
 
 
-def _joins(model: str, after: int, upto: int | None) -> list[Select[Any]]:
-    """Select the rows joined by their label's coming, and those joined by their observation's."""
-    found = []
-    for early, at in ((False, labels.c.seq), (True, observations.c.seq)):
-        one = (
-            select(
-                at.label("joined"),
-                observations.c.seq.label("observation_seq"),
-                observations.c.numeric,
-                observations.c.categorical,
-                observations.c.version,
-                observations.c.answer,
-                labels.c.label,
-                labels.c.revision,
-            )
-            .join_from(labels, observations, _same_observation())
-            .where(
-                labels.c.model == model,
-                labels.c.first.is_(True),
-                labels.c.early.is_(early),
-                at > after,
-            )
-        )
-        found.append(one if upto is None else one.where(at <= upto))
-    return found
+def _came_early() -> tuple[ColumnElement[bool], ...]:
+    """Ask of a label whether it came first, and before its observation.
+
+    Its observation is there: by the index of such labels all that ever came would be read for each.
+    """
+    return Unindexed(labels.c.first).is_(True), Unindexed(labels.c.early).is_(True)
+
+
+def _joins(model: str, after: int, upto: int | None) -> tuple[Select[Any], Select[Any]]:
+    """Select the rows joined by their label's coming, and those joined by their observation's.
+
+    Each is looked for among what has such numbers, so that it costs what is new, not what is there.
+    """
+    usual = (
+        _joined(labels.c.seq, after, upto)
+        .join_from(labels, observations, _same_observation())
+        .where(labels.c.model == model, labels.c.first.is_(True), labels.c.early.is_(False))
+    )
+    early = (
+        _joined(observations.c.seq, after, upto)
+        .join_from(observations, labels, _same_observation())
+        .where(Unindexed(observations.c.model) == model, *_came_early())
+    )
+    return usual, early
+
+
+def _joined(at: ColumnElement[int], after: int, upto: int | None) -> Select[Any]:
+    asked = select(
+        at.label("joined"),
+        observations.c.seq.label("observation_seq"),
+        observations.c.numeric,
+        observations.c.categorical,
+        observations.c.version,
+        observations.c.answer,
+        labels.c.label,
+        labels.c.revision,
+    ).where(at > after)
+    return asked if upto is None else asked.where(at <= upto)
 
 
 def _window(
