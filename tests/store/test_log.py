@@ -1,3 +1,4 @@
+import resource
 from pathlib import Path
 
 import msgspec
@@ -255,6 +256,20 @@ def test_an_artifact_with_changed_bytes_is_refused(tmp_path: Path) -> None:
         artifacts.read(tmp_path, sha256)
     with pytest.raises(ArtifactError, match="expected a SHA-256"):
         artifacts.read(tmp_path, "../../etc/passwd")
+
+
+def test_an_artifact_that_did_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            artifacts.write(tmp_path, bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+    artifacts.write(tmp_path, bytes(100_000))
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_lease_is_held_by_one_and_ends_when_the_clock_was_set_back(engine: Engine) -> None:

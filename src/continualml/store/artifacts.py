@@ -104,9 +104,13 @@ def read_kept(place: Place, sha256: str, *, kind: str = GRAPH) -> bytes:
 def _put(directory: Path, name: str, data: bytes) -> None:
     private.make_folder(directory)
     with tempfile.NamedTemporaryFile(dir=directory, suffix=".part", delete=False) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            Path(file.name).unlink()  # on a full disk it would take the last bytes, for ever
+            raise
     Path(file.name).rename(directory / name)
     folder = os.open(directory, os.O_RDONLY)
     try:

@@ -10,6 +10,9 @@ from continualml.records import Json
 from continualml.store.tables import outbox
 
 WAITING, DELIVERED, REFUSED = "waiting", "delivered", "refused"
+# No message is put off for longer: one that is due later was put off by a clock that has been set
+# back since.
+_LONGEST_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,7 @@ def due(conn: Connection, destination: str, limit: int = 100) -> list[Message]:
         .limit(limit)
     )
     found = conn.execute(asked).all()
-    if not found or found[0].due_at > now:
+    if not found or now < found[0].due_at <= now + _LONGEST_S:
         return []
     return [
         Message(id=r.id, destination=r.destination, body=json.loads(r.body), attempts=r.attempts)
@@ -118,8 +121,8 @@ def refused(conn: Connection, message_id: int, because: str) -> None:
 
 
 def retry(conn: Connection, message_id: int, because: str, after_s: float) -> None:
-    """Try a message again later."""
-    due_at = datetime.now(UTC).timestamp() + after_s
+    """Try a message again later, within ten minutes."""
+    due_at = datetime.now(UTC).timestamp() + min(after_s, _LONGEST_S)
     conn.execute(
         update(outbox)
         .where(outbox.c.id == message_id)
@@ -128,8 +131,8 @@ def retry(conn: Connection, message_id: int, because: str, after_s: float) -> No
 
 
 def postpone(conn: Connection, message_id: int, after_s: float) -> None:
-    """Try a message later that nothing is wrong with."""
-    due_at = datetime.now(UTC).timestamp() + after_s
+    """Try a message later, within ten minutes, that nothing is wrong with."""
+    due_at = datetime.now(UTC).timestamp() + min(after_s, _LONGEST_S)
     conn.execute(update(outbox).where(outbox.c.id == message_id).values(due_at=due_at))
 
 
