@@ -71,6 +71,23 @@ def test_what_dies_is_started_again_and_at_the_end_nobody_is_left(tmp_path: Path
     assert pauses[:3] == ["0.5", "1", "2"]
 
 
+def test_what_a_process_prints_is_kept_up_to_a_size_and_it_goes_on_printing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(up, "_MOST_LOG_BYTES", 1_000)
+    log = tmp_path / "api.log"
+    with log.open("ab", buffering=0) as file:  # as a component has it
+        file.write(b"x" * 1_000)
+        up.bound(log)
+        assert [p.name for p in tmp_path.iterdir()] == ["api.log"]
+        file.write(b"the last of the first part\n")
+        up.bound(log)
+        file.write(b"and on\n")
+    assert log.read_bytes() == b"and on\n"
+    assert (tmp_path / "api.log.1").read_bytes().endswith(b"the last of the first part\n")
+    up.bound(tmp_path / "not-there.log")
+
+
 def test_closing_the_terminal_ends_all_of_it_though_nobody_reads_what_is_said(
     tmp_path: Path,
 ) -> None:

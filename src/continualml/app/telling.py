@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from continualml.records import LedgerEntry
 from continualml.store import ledger, lineage
-from continualml.store.engine import read
+from continualml.store.engine import StoreUnavailableError, read
 
 KINDS = ("first", "promote", "rollback", "alarm", "recover", "policy")
 _LOOK_S = 1.0
@@ -62,7 +62,7 @@ class Telling:
             with read(self._engine) as conn:
                 new = ledger.entries(conn, kinds=KINDS, after=self._n, limit=_MOST)
                 shown = lineage.shown(conn, new)
-        except SQLAlchemyError:
+        except (SQLAlchemyError, StoreUnavailableError):
             return  # the store is busy or down, which others say; the next look reads on
         for entry in reversed(new):
             self._say(_line(entry, shown[entry.n]["rows"]))
@@ -71,6 +71,8 @@ class Telling:
     def _new_lines(self) -> list[str]:
         if not self._stream.exists():
             return []
+        if self._stream.stat().st_size < self._read_to:  # it was cut
+            self._read_to = 0
         with self._stream.open("rb") as file:
             file.seek(self._read_to)
             data = file.read()

@@ -3,6 +3,7 @@
 import ctypes
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from continualml.store.engine import open_store
 _LOOK_S = 0.25
 _PORTS_TRIED = 50
 _LONGEST_PAUSE_S = 30.0
+_MOST_LOG_BYTES = 16 << 20
 _STEADY_S = 2.0
 _DEATH_SIGNAL, _SUBREAPER = 1, 36  # numbers of prctl
 _LIBC = ctypes.CDLL(None)
@@ -244,6 +246,7 @@ class Watch:
             while not self._stopped:
                 for one in self._running:
                     self._look(one)
+                    bound(self.log(one.component.name))
                 if not told and all(r.healthy or r.done for r in self._running):
                     told = True
                     when_healthy()
@@ -351,6 +354,20 @@ class Watch:
             if one.log:
                 one.log.close()
         self.say("stopped")
+
+
+def bound(log: Path) -> None:
+    """Keep the last 16 to 32 MB of what a process printed: the older part moves to ``….log.1``.
+
+    It is copied and cut, as the process goes on writing to the same file, at its end. What it
+    prints just between the two is not kept.
+    """
+    try:
+        if log.stat().st_size > _MOST_LOG_BYTES:
+            shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+            os.truncate(log, 0)
+    except OSError:
+        return  # not there yet, or no room for a copy: all goes on as it is
 
 
 def _end_group(leader: int) -> None:
