@@ -1,14 +1,19 @@
 """What the numbers of decisions mean to people, over a real log."""
 
+import pytest
+from sqlalchemy import delete
+
 from continualml import demo
 from continualml.loop import reasons
-from continualml.store import ledger, lineage, snapshots
+from continualml.store import ledger, lineage, snapshots, tables
 from continualml.store.engine import read, write
 from continualml.store.log import Labelled, append_labels
 from tests.conftest import Home
 
 
-def test_rows_count_what_the_loop_has_read_since_the_first_champion(home: Home) -> None:
+def test_rows_count_what_the_loop_has_read_since_the_first_champion(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with write(home.engine) as conn:  # labels that come before their observations
         early = [Labelled(observation_id=f"2-{i}", label="no") for i in range(5)]
         append_labels(conn, demo.DEMO, early, 0.0)
@@ -27,6 +32,13 @@ def test_rows_count_what_the_loop_has_read_since_the_first_champion(home: Home) 
         alone = {e.n: lineage.shown(conn, [e])[e.n] for e in found}
     assert shown == alone
     assert shown[min(shown)]["rows"] == 0
+    with write(home.engine) as conn:  # a cache: without it all is counted from the beginning
+        conn.execute(delete(tables.snapshots))
+    with read(home.engine) as conn:
+        assert lineage.shown(conn, found) == shown
+    monkeypatch.setattr(lineage, "_NEAR", 0)  # and early labels looked for among all that are
+    with read(home.engine) as conn:
+        assert lineage.shown(conn, found) == shown
 
 
 def test_where_a_change_began_is_said_with_its_observation_and_time(home: Home) -> None:

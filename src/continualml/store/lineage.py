@@ -1,13 +1,18 @@
 """What the log says of one observation, and of the rows that a decision was made from."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import Connection, func, select
 
 from continualml.records import Json, LedgerEntry
-from continualml.store import ledger
+from continualml.store import ledger, snapshots
+from continualml.store.engine import Unindexed
 from continualml.store.tables import labels, observations
+
+# Numbers; looking at so many observations takes a tenth of a second.
+_NEAR = 100_000
 
 
 def observed_seq(conn: Connection, model: str, observation_id: str) -> int | None:
@@ -56,37 +61,69 @@ def shown(conn: Connection, entries: Iterable[LedgerEntry]) -> dict[int, Json]:
 
 
 def _rows_read(conn: Connection, model: str, seqs: set[int]) -> Mapping[int, int]:
+    """Count the labelled rows up to each number, from whichever end of the log is nearer."""
     first = next(iter(ledger.entries(conn, model=model, kinds=("first",), limit=1)), None)
     if first is None:
         return {}
-    counts, n, after = dict[int, int](), 0, first.decision.seq
-    for seq in sorted(seqs):
-        if seq > after:
-            n, after = n + _labelled(conn, model, after, seq), seq
+    at, n = first.decision.seq, 0
+    wanted = sorted(seq for seq in seqs if seq > at)
+    counts = dict.fromkeys(seqs, 0)
+    if not wanted:
+        return counts
+    report = snapshots.report(conn, model)
+    if report and 0 <= report["read"] - wanted[-1] < wanted[0] - at:
+        at, n = report["read"], report["rows"]
+    early = _early(conn, model, min(at, wanted[0]), max(at, wanted[-1]))
+
+    def between(after: int, upto: int) -> int:
+        before = bisect_right(early, upto) - bisect_right(early, after)
+        return before + _labelled_after(conn, model, after, upto)
+
+    n = n + between(at, wanted[0]) if at <= wanted[0] else n - between(wanted[0], at)
+    at = wanted[0]
+    for seq in wanted:
+        n, at = n + between(at, seq), seq
         counts[seq] = n
     return counts
 
 
-def _labelled(conn: Connection, model: str, after: int, upto: int) -> int:
-    """Count the rows that became labelled at a number in (after, upto]."""
+def _labelled_after(conn: Connection, model: str, after: int, upto: int) -> int:
+    """Count the first labels, with numbers in (after, upto], that came after their observation."""
+    asked = select(func.count()).where(
+        labels.c.model == model,
+        labels.c.first.is_(True),
+        labels.c.early.is_(False),
+        labels.c.seq > after,
+        labels.c.seq <= upto,
+    )
+    return int(conn.execute(asked).scalar_one())
 
-    def between(seq: ColumnElement[int]) -> ColumnElement[bool]:
-        return (seq > after) & (seq <= upto)
 
-    of_model = (labels.c.model == model) & labels.c.first.is_(True)
-    usual = select(func.count()).where(of_model, labels.c.early.is_(False), between(labels.c.seq))
-    # Labels that came before their observation: its coming made the row.
-    early = (
-        select(func.count())
-        .select_from(labels)
-        .join(
+def _early(conn: Connection, model: str, after: int, upto: int) -> list[int]:
+    """List the numbers in (after, upto] of observations whose label was there before, ascending.
+
+    They are looked for among these observations if those are few, else among all such labels.
+    """
+    near = upto - after <= _NEAR
+    first, early, of = labels.c.first, labels.c.early, observations.c.model
+    asked = (
+        select(observations.c.seq)
+        .join_from(
             observations,
+            labels,
             (observations.c.model == labels.c.model)
             & (observations.c.observation_id == labels.c.observation_id),
         )
-        .where(of_model, labels.c.early.is_(True), between(observations.c.seq))
+        .where(
+            (Unindexed(of) if near else of) == model,
+            (Unindexed(first) if near else first).is_(True),
+            (Unindexed(early) if near else early).is_(True),
+            observations.c.seq > after,
+            observations.c.seq <= upto,
+            labels.c.seq <= upto,
+        )
     )
-    return sum(int(conn.execute(asked).scalar_one()) for asked in (usual, early))
+    return sorted(conn.execute(asked).scalars())
 
 
 def _at(conn: Connection, model: str, seq: int) -> Json | None:

@@ -275,15 +275,25 @@ class Span:
 
 def first_labels(conn: Connection, model: str) -> Span | None:
     """Measure in what time how many observations got their first label; None without any."""
-    asked = select(labels.c.recorded_at).where(labels.c.model == model, labels.c.first.is_(True))
-    first_at = conn.execute(asked.order_by(labels.c.seq).limit(1)).scalar()
-    last_at = conn.execute(asked.order_by(labels.c.seq.desc()).limit(1)).scalar()
-    if first_at is None or last_at is None:
+    first = (labels.c.model == model) & labels.c.first.is_(True)
+    # Each end of each part stands at an end of its index.
+    ends = [
+        row
+        for early in (False, True)
+        for order in (labels.c.seq, labels.c.seq.desc())
+        for row in conn.execute(
+            select(labels.c.seq, labels.c.recorded_at)
+            .where(first, labels.c.early.is_(early))
+            .order_by(order)
+            .limit(1)
+        )
+    ]
+    if not ends:
         return None
-    later = select(func.count()).select_from(
-        asked.where(labels.c.recorded_at > first_at).subquery()
-    )
-    return Span(first_at=first_at, last_at=last_at, later=int(conn.execute(later).scalar_one()))
+    first_at, last_at = min(ends).recorded_at, max(ends).recorded_at
+    asked = select(func.count()).where(first, labels.c.recorded_at > first_at)
+    later = int(conn.execute(asked).scalar_one())
+    return Span(first_at=first_at, last_at=last_at, later=later)
 
 
 def _answered(model: Model) -> ColumnElement[bool]:
