@@ -29,6 +29,15 @@ test-containers: .setup
 	@.ci/engine
 	$(UV) run --locked pytest -m container tests/container
 
+# Every fault against the whole tree, some twelve minutes; disks and clocks of its own need root and cc.
+.PHONY: chaos soak
+chaos: .setup
+	$(UV) run --locked python -m benchmarks.chaos
+
+# A week of traffic in minutes, and a log of five million rows: half an hour, 4 GB for a while.
+soak: .setup
+	$(UV) run --locked python -m benchmarks.soak
+
 # The program into /opt/continual, the units and an example's configuration; DESTDIR is for packagers.
 .PHONY: systemd
 systemd: .setup

@@ -30,6 +30,9 @@ SHOWN = (
     "benchmarks/serving/*.png",
     "benchmarks/decisions/README.md",
     "benchmarks/decisions/results/*.png",
+    "benchmarks/chaos/README.md",
+    "benchmarks/soak/README.md",
+    "benchmarks/soak/*.png",
     "examples/*/README.md",
 )
 GUIDES = "Guides"
@@ -62,11 +65,13 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "docs/architecture.md",
         "docs/retrospective.md",
     ),
-    "When something is wrong": ("docs/runbook.md", "docs/observability.md"),
+    "When something is wrong": ("docs/runbook.md", "docs/observability.md", "docs/faults.md"),
     "Figures": (
         "benchmarks/README.md",
         "benchmarks/serving/README.md",
         "benchmarks/decisions/README.md",
+        "benchmarks/chaos/README.md",
+        "benchmarks/soak/README.md",
         "examples/electricity/README.md",
     ),
     "Project": (

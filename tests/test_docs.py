@@ -48,6 +48,7 @@ ELSEWHERE = {
     "make docs": "tests/test_site.py::site",
     "make test TESTS='-m claim'": ".github/workflows/ci.yml",
     "make test-containers": ".github/workflows/ci.yml",
+    "make chaos": "tests/benchmarks/test_chaos.py::test_make_chaos_knows_its_faults",
     "make systemd": "tests/shipping/test_systemd.py::installed",
 }
 # Its commands are run in their order by tests/container, which needs an engine.
@@ -69,6 +70,8 @@ TINY = {
     "-m benchmarks.run_length": "--worlds 2 --budget 200",
     "-m benchmarks.late_labels": "--worlds 1 --rows 2600",
     "-m benchmarks.broken_refits": "--rows 1600",
+    "-m benchmarks.chaos": "--list",
+    "-m benchmarks.soak": "--help",
 }
 # What is refused while nothing is the matter, and what is said then.
 REFUSED = {"continual accept --because TEXT": "expected a model with an open incident"}

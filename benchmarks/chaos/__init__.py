@@ -1,0 +1,1 @@
+"""Faults against a running process tree under load, and what they cost."""
