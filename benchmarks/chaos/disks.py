@@ -42,12 +42,13 @@ class Disk:
         _run("umount", "--lazy", str(self.at))
 
     def fill(self) -> None:
-        """Leave no byte free."""
-        with (self.at / _BALLAST).open("wb", buffering=0) as file:
-            for size in (1 << 20, 1 << 12, 1):
+        """Leave no block free, at once."""
+        with (self.at / _BALLAST).open("wb") as file:
+            for size in (1 << 20, _PAGE):
                 try:
                     while True:
-                        file.write(bytes(size))
+                        os.posix_fallocate(file.fileno(), file.tell(), size)
+                        file.seek(size, os.SEEK_CUR)
                 except OSError:
                     continue  # not even so much fits any more
 

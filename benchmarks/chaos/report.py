@@ -44,7 +44,8 @@ def table(told: dict[str, Any]) -> str:
     """Write the page of a run."""
     about = (
         f"{told['at']}, {told['machine']}, load {told['load']} over the last 15 minutes, "
-        f"{told['took_s']} s altogether."
+        f"{told['took_s']} s altogether; a case that was not run then has its figures of before "
+        "(`at` in results.json)."
     )
     lines = [
         _HEAD,

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,7 @@ class Found:
     well_again_s: float | None = None
     verified: bool | None = None
     replayed: bool | None = None
+    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="minutes"))
 
 
 def tried(case: Case, world: World, number: int) -> Found:
@@ -88,7 +90,8 @@ def tried(case: Case, world: World, number: int) -> Found:
         time.sleep(_AFTER_S)
     if case.spoils:
         told = "; ".join(because)
-        return Found(case=case.name, held=not because, because=told, well_again_s=well_s)
+        said_s = None if well_s is None else round(well_s + healed - began, 1)
+        return Found(case=case.name, held=not because, because=told, well_again_s=said_s)
     held = against_the_log(world.database, world.data / "artifacts", load)
     before = [a for a in load.asked if a.at < began]
     meanwhile = [a for a in load.asked if a.at + a.took_s >= began and a.at < over]
