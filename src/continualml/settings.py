@@ -210,6 +210,9 @@ class Settings(BaseSettings):
     artifacts_url: str = Field(
         "", description="bucket of the artifacts, `s3://bucket/prefix`; the data directory if empty"
     )
+    durability: Literal["power", "process"] = Field(
+        "power", description="what an answer outlives: a power cut, or only the end of the process"
+    )
     host: str = Field("127.0.0.1", description="address that the API listens on")
     port: int = Field(8000, ge=1, le=65535, description="port of the API")
     prefect_port: int = Field(4200, ge=1, le=65535, description="port of the Prefect server")

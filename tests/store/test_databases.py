@@ -13,7 +13,7 @@ from continualml.loop import begin
 from continualml.loop.cycle import Loop
 from continualml.loop.training import Trainer
 from continualml.store import ledger, tables
-from continualml.store.engine import StoreUnavailableError, open_store, read, write
+from continualml.store.engine import Durability, StoreUnavailableError, open_store, read, write
 from continualml.store.log import Observed, append_observations, last_seq
 from tests import postgres
 from tests.conftest import Home, demo_table
@@ -80,6 +80,27 @@ def test_the_text_of_an_error_tells_no_value_of_a_row(engine: Engine) -> None:
     with pytest.raises(IntegrityError) as caught, write(engine) as conn:
         conn.execute(insert(tables.tokens), [token, token])
     assert "hunter2" not in str(caught.value)
+
+
+def test_what_a_commit_outlives_is_what_was_asked_for(url: str) -> None:
+    asked = {"sqlite": "PRAGMA synchronous", "postgresql": "SHOW synchronous_commit"}
+    told = {
+        "sqlite": {"power": "2", "process": "1"},
+        "postgresql": {"power": "on", "process": "off"},
+    }
+    kind = url.split("+")[0].split(":")[0]
+    if kind == "postgresql":  # a server that promises less by its own configuration
+        engine = open_store(url)
+        name = engine.url.database
+        with write(engine) as conn:
+            conn.execute(text(f"ALTER DATABASE {name} SET synchronous_commit = off"))
+        engine.dispose()
+    durabilities: tuple[Durability, ...] = ("power", "process")
+    for durability in durabilities:
+        engine = open_store(url, durability=durability)
+        with write(engine) as conn:
+            assert str(conn.execute(text(asked[kind])).scalar()) == told[kind][durability]
+        engine.dispose()
 
 
 def test_a_driver_that_is_not_installed_is_named() -> None:

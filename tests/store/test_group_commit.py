@@ -31,7 +31,7 @@ from continualml.store.group_commit import GroupCommit, Ticket, next_batch
 from continualml.store.log import Labelled, Observed
 from continualml.store.tables import observations
 
-KILLS = 15
+KILLS = 10
 
 # A process that answers through the group commit and says each answer once it is acknowledged.
 SERVER = """
@@ -52,7 +52,7 @@ async def client(commit, name):
         os.write(1, f"{o.observation_id} {o.numeric.hex()} {o.answer.hex()}\\n".encode())
 
 async def main():
-    commit = GroupCommit(open_store(sys.argv[1]))
+    commit = GroupCommit(open_store(sys.argv[1], durability=sys.argv[3]))
     await asyncio.gather(*(client(commit, f"{sys.argv[2]}-{i}") for i in range(16)))
 
 asyncio.run(main())
@@ -72,12 +72,15 @@ def row(observation_id: str) -> Observed:
 
 
 @pytest.mark.journey
-def test_kill_9_at_any_instant_loses_and_doubles_nothing_acknowledged(url: str) -> None:
+@pytest.mark.parametrize("durability", ["power", "process"])
+def test_kill_9_at_any_instant_loses_and_doubles_nothing_acknowledged(
+    url: str, durability: str
+) -> None:
     open_store(url).dispose()
     rng, said = np.random.default_rng(7), list[str]()
     for round_ in range(KILLS):
         child = subprocess.Popen(
-            [sys.executable, "-c", SERVER, url, str(round_)], stdout=subprocess.PIPE
+            [sys.executable, "-c", SERVER, url, str(round_), durability], stdout=subprocess.PIPE
         )
         assert child.stdout is not None
         first = child.stdout.readline()  # it has begun to answer

@@ -61,6 +61,18 @@ def holder(data: Path) -> int | None:
         os.close(number)
 
 
+def users(path: Path) -> list[int]:
+    """List the processes that have a file open, as far as this user may look into them."""
+    wanted, found = str(path.resolve()), []
+    for process in psutil.process_iter():
+        try:
+            if any(file.path == wanted for file in process.open_files()):
+                found.append(process.pid)
+        except psutil.Error:
+            continue  # it ended, or is not ours to look into
+    return found
+
+
 def ports(pid: int) -> set[int]:
     """Collect the ports that a process and its children listen on."""
     found: set[int] = set()

@@ -50,6 +50,11 @@ def print_lines(told: list[dict[str, Any]], *, width: int | None = None) -> None
         typer.echo(fill(line, most, subsequent_indent=_INDENT, break_on_hyphens=False))
 
 
+def print_json(told: dict[str, Any]) -> None:
+    """Print named facts for programs."""
+    typer.echo(json.dumps(told, indent=2))
+
+
 def print_facts(told: dict[str, Any], *, depth: int = 0) -> None:
     """Print named facts below each other, what belongs together indented."""
     indent = "  " * depth

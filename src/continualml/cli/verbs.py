@@ -10,6 +10,7 @@ from continualml.cli import (
     configuring,
     doctor,
     explaining,
+    keeping,
     looking,
     notifying,
     running,
@@ -19,7 +20,7 @@ from continualml.cli import (
     turning,
     watching,
 )
-from continualml.cli.exits import CONFIGURATION, INTERRUPTED, OK, RUNNING, UNREACHABLE
+from continualml.cli.exits import CONFIGURATION, FAILED, INTERRUPTED, OK, RUNNING, UNREACHABLE
 from continualml.cli.printing import say_error
 from continualml.errors import AlreadyRunningError, InputError, UnreachableError
 
@@ -50,6 +51,8 @@ app.command()(explaining.explain)
 app.command("explain-policy")(explaining.explain_policy)
 app.command()(checking.replay)
 app.command()(checking.verify)
+app.command()(keeping.backup)
+app.command()(keeping.restore)
 app.command()(doctor.doctor)
 app.add_typer(tokens.app, name="token")
 app.add_typer(configuring.app, name="config")
@@ -60,7 +63,10 @@ app.add_typer(watching.app, name="kuma")
 def main() -> None:
     """Run the command; say errors of the user's in one sentence, without a traceback."""
     from continualml.app import logs  # noqa: PLC0415  only when needed
-    from continualml.store.engine import StoreUnavailableError  # noqa: PLC0415  only when needed
+    from continualml.store.engine import (  # noqa: PLC0415  only when needed
+        StoreDamagedError,
+        StoreUnavailableError,
+    )
 
     logs.begin(people=True)
     try:
@@ -68,6 +74,9 @@ def main() -> None:
     except InputError as error:
         say_error(str(error))
         code = CONFIGURATION
+    except StoreDamagedError as error:
+        say_error(str(error))
+        code = FAILED
     except StoreUnavailableError as error:
         say_error(f"the store cannot be opened: {error}")
         code = UNREACHABLE

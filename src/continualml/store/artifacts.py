@@ -53,6 +53,8 @@ Place = Path | Remote
 def write(place: Place, data: bytes, *, kind: str = GRAPH) -> str:
     """Write an artifact so that after a crash it is there whole or not at all; return its hash.
 
+    One whose bytes are no longer what its name says is replaced.
+
     Raises
     ------
     UnreachableError
@@ -63,7 +65,10 @@ def write(place: Place, data: bytes, *, kind: str = GRAPH) -> str:
     if isinstance(place, Remote):
         place.bucket.put(name, data)
         place = place.cache
-    if not (place / name).exists():
+    if _is_whole(place, sha256, kind):
+        # Whoever wrote it may have been killed before its name was on disk.
+        private.sync_folder(place)
+    else:
         _put(place, name, data)
     return sha256
 
@@ -112,11 +117,7 @@ def _put(directory: Path, name: str, data: bytes) -> None:
             Path(file.name).unlink()  # on a full disk it would take the last bytes, for ever
             raise
     Path(file.name).rename(directory / name)
-    folder = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    private.sync_folder(directory)
 
 
 def _from_directory(directory: Path, sha256: str, kind: str) -> bytes:
@@ -138,6 +139,14 @@ def _checked(sha256: str, data: bytes) -> bytes:
     if (got := hashlib.sha256(data).hexdigest()) != sha256:
         raise ArtifactError(f"artifact {sha256} was changed: its bytes hash to {got}")
     return data
+
+
+def _is_whole(directory: Path, sha256: str, kind: str) -> bool:
+    try:
+        read(directory, sha256, kind=kind)
+    except ArtifactError:
+        return False
+    return True
 
 
 def _plain(path: Path) -> bytes:

@@ -4,11 +4,11 @@ import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import (
     ColumnElement,
@@ -35,7 +35,11 @@ from continualml.store.tables import sequence
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
+# What a commit outlives: a power cut, or the end of this process alone.
+Durability = Literal["power", "process"]
+
 HEAD = "0001"
+REPAIR = "stop everything, keep a copy of it, and restore a backup: docs/backup.md"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 0x636F6E74
 _BUSY_MS = 10_000
@@ -50,13 +54,15 @@ _TAKE = (
 )
 # SQLSTATE's classes of a lost connection, of full disks and memory, of a server that is stopped.
 _AWAY = ("08", "53", "57")
-_PRAGMAS = (
-    f"PRAGMA busy_timeout={_BUSY_MS}",
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
-    "PRAGMA foreign_keys=ON",
-)
 _PLACES = "CREATE TEMP TABLE places (i INTEGER PRIMARY KEY);"
+_SYNCHRONOUS = {"power": "FULL", "process": "NORMAL"}
+# A server that is stricter than "on" by its own configuration stays so.
+_SYNCHRONOUS_COMMIT = {
+    "power": "SELECT set_config('synchronous_commit', 'on', false)"
+    " WHERE current_setting('synchronous_commit') = 'off'",
+    "process": "SET synchronous_commit TO OFF",
+}
+_DAMAGED = ("malformed", "not a database")
 _FULL = ("full", "disk i/o", "readonly", "unable to open", "locked")
 
 
@@ -64,13 +70,23 @@ class StoreUnavailableError(RuntimeError):
     """The log cannot be written now (disk full, locked, gone); nothing was written. Try again."""
 
 
-def open_store(url: str, *, migrate: bool = True) -> Engine:
+class StoreDamagedError(StoreUnavailableError):
+    """The database's pages are not what was written. No waiting heals that; a backup does."""
+
+    def __init__(self, said: object) -> None:
+        super().__init__(f"the log is damaged ({said}); {REPAIR}")
+
+
+def open_store(url: str, *, migrate: bool = True, durability: Durability = "power") -> Engine:
     """Open the store, create its tables or bring them up to date, and return its engine.
 
     Parameters
     ----------
     url
         ``sqlite:///path`` or ``postgresql://…``, which psycopg speaks.
+    durability
+        What its commits outlive. One that outlives a power cut takes with it all that were made
+        before it, whoever made them.
 
     Raises
     ------
@@ -89,19 +105,29 @@ def open_store(url: str, *, migrate: bool = True) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
         # An error's text goes into logs: what a statement was about to write does not belong there.
-        engine = create_engine(parsed, pool_pre_ping=kind == "postgresql", hide_parameters=True)
+        engine = create_engine(
+            parsed,
+            pool_pre_ping=kind == "postgresql",
+            hide_parameters=True,
+            execution_options={"durability": durability},
+        )
     except ModuleNotFoundError as error:
         remedy = "install the extra postgresql" if kind == "postgresql" else None
         raise InputError(
             "database_url", expected="a driver that is installed", got=error.name, remedy=remedy
         ) from None
+    set_up = _set_up_sqlite if kind == "sqlite" else _set_up_postgresql
+    event.listen(engine, "connect", partial(set_up, durability))
     if kind == "sqlite":
-        event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     try:
         if migrate:
             _migrate(engine)
-    except OperationalError as error:
+    except DBAPIError as error:
+        if is_damage(error.orig):
+            raise StoreDamagedError(f"{parsed.render_as_string()}: {error.orig}") from error
+        if not isinstance(error, OperationalError):
+            raise
         raise StoreUnavailableError(f"{parsed.render_as_string()}: {error.orig}") from error
     return engine
 
@@ -157,11 +183,18 @@ def _told() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
+        if is_damage(error.orig):
+            raise StoreDamagedError(error.orig) from error
         if error.connection_invalidated or _heals(error):
             raise StoreUnavailableError(str(error.orig)) from error
         raise
     except PoolTimeoutError as error:  # every connection is in use
         raise StoreUnavailableError(str(error)) from error
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Tell whether an error of the driver's says that SQLite's pages are broken."""
+    return any(word in str(error).lower() for word in _DAMAGED)
 
 
 def _heals(error: DBAPIError) -> bool:
@@ -311,6 +344,8 @@ class Appender:
         except failures.Error as error:
             if "locked" not in str(error):
                 self.close()  # the next batch opens it anew
+            if is_damage(error):
+                raise StoreDamagedError(error) from error
             if _passes(error):
                 raise StoreUnavailableError(str(error)) from error
             raise
@@ -325,7 +360,8 @@ class Appender:
     @property
     def script(self) -> str:
         """SQL that sets another connection to the SQLite file up for what ``statement`` gives."""
-        return "".join(f"{p};" for p in _PRAGMAS) + _numbering(self._table.name, self._names)
+        pragmas = _pragmas(self._engine.get_execution_options()["durability"])
+        return "".join(f"{p};" for p in pragmas) + _numbering(self._table.name, self._names)
 
     def statement(self, rows: Sequence[object]) -> tuple[str, tuple[Any, ...]] | None:
         """Give the statement that appends rows, and its values; None if it takes more than one."""
@@ -488,13 +524,30 @@ def _passes(error: BaseException | None) -> bool:
     return any(word in str(error).lower() for word in _FULL)
 
 
-def _set_up_sqlite(connection: "DBAPIConnection", _record: Any) -> None:
+def _pragmas(durability: Durability) -> tuple[str, ...]:
+    """Set up a connection to a SQLite file."""
+    return (
+        f"PRAGMA busy_timeout={_BUSY_MS}",
+        "PRAGMA journal_mode=WAL",
+        f"PRAGMA synchronous={_SYNCHRONOUS[durability]}",
+        "PRAGMA foreign_keys=ON",
+    )
+
+
+def _set_up_sqlite(durability: Durability, connection: "DBAPIConnection", _record: Any) -> None:
     # SQLAlchemy begins transactions itself, so that a writer can say IMMEDIATE.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in _PRAGMAS:
+    for pragma in _pragmas(durability):
         cursor.execute(pragma)
     cursor.close()
+
+
+def _set_up_postgresql(durability: Durability, connection: "DBAPIConnection", _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(_SYNCHRONOUS_COMMIT[durability])
+    cursor.close()
+    connection.commit()
 
 
 def _begin_sqlite(conn: Connection) -> None:
@@ -520,8 +573,13 @@ def _migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
+def has_log(conn: Connection) -> bool:
+    """Tell whether the tables were ever created."""
+    return inspect(conn).has_table("alembic_version")
+
+
 def _revision(conn: Connection) -> str | None:
-    if not inspect(conn).has_table("alembic_version"):
+    if not has_log(conn):
         return None
     return conn.execute(text("SELECT version_num FROM alembic_version")).scalar()
 

@@ -1,11 +1,13 @@
 """Versions, and the pointers that name them: champion, challenger, previous, anchor."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from continualml.records import Json, Version
+from continualml.store import artifacts
 from continualml.store.tables import pointers, revisions, versions
 
 
@@ -59,6 +61,27 @@ def versions_of(
     asked = asked if before is None else asked.where(versions.c.version < before)
     found = conn.execute(asked.order_by(versions.c.version.desc()).limit(limit))
     return [_version(row) for row in found]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """An artifact that a version needs: its graph, or what its learner needs to go on."""
+
+    model: str
+    version: int
+    sha256: str
+    kind: str
+
+
+def artifacts_named(conn: Connection) -> Iterator[Named]:
+    """Name every artifact that the versions need."""
+    asked = select(versions).order_by(versions.c.model, versions.c.version)
+    for row in conn.execute(asked.execution_options(yield_per=100)):
+        needed = {artifacts.GRAPH: row.sha256}
+        if (state := json.loads(row.manifest).get("state")) is not None:
+            needed[artifacts.LEARNER] = state
+        for kind, sha256 in needed.items():
+            yield Named(model=row.model, version=row.version, sha256=sha256, kind=kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

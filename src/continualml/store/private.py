@@ -17,6 +17,7 @@ def make_folder(path: Path) -> None:
     if path.parent != path:
         make_folder(path.parent)
     path.mkdir(mode=_FOLDER, exist_ok=True)
+    sync_folder(path.parent)
 
 
 def make_file(path: Path) -> None:
@@ -67,3 +68,12 @@ def write_own(path: Path, secret: str) -> None:
         out.flush()
         os.fsync(out.fileno())
     fresh.replace(path)
+
+
+def sync_folder(path: Path) -> None:
+    """Put a folder's names on disk: what was created, renamed or removed in it outlives a cut."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

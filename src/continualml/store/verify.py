@@ -1,14 +1,14 @@
-"""Whether the store is what it says: the ledger's chain, the outcomes it names, the artifacts."""
+"""Whether the store is what it says: pages, the ledger's chain, outcomes it names, artifacts."""
 
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
 from continualml.records import LedgerEntry
-from continualml.store import artifacts, ledger, log
+from continualml.store import artifacts, ledger, log, pointers
 from continualml.store.artifacts import Place
+from continualml.store.pages import damage
 from continualml.store.tables import ledger as entries
-from continualml.store.tables import versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,16 @@ def verify(conn: Connection, place: Place) -> tuple[Checked, ...]:
     UnreachableError
         If the artifacts are in a bucket that does not answer.
     """
-    return (_chain(conn), _outcomes(conn), _artifacts(conn, place))
+    pages = _pages(conn)
+    if pages.broken:  # what is read from broken pages says nothing
+        return (pages,)
+    return (pages, _chain(conn), _outcomes(conn), _artifacts(conn, place))
+
+
+def _pages(conn: Connection) -> Checked:
+    """Let the database check how its pages hang together, and its indexes against its rows."""
+    n, broken = damage(conn, thorough=True)
+    return Checked(check="pages", looked_at=n, broken=broken)
 
 
 def _chain(conn: Connection) -> Checked:
@@ -60,15 +69,12 @@ def _outcomes(conn: Connection) -> Checked:
 
 def _artifacts(conn: Connection, place: Place) -> Checked:
     seen = 0
-    asked = select(versions.c.model, versions.c.version, versions.c.sha256)
-    for model, version, sha256 in conn.execute(
-        asked.order_by(versions.c.model, versions.c.version)
-    ):
+    for one in pointers.artifacts_named(conn):
         seen += 1
         try:
-            artifacts.read_kept(place, sha256)
+            artifacts.read_kept(place, one.sha256, kind=one.kind)
         except artifacts.ArtifactError as error:
-            said = f"version {version} of {model}: {error}"
+            said = f"version {one.version} of {one.model}: {error}"
             return Checked(check="artifacts", looked_at=seen, broken=said)
     return Checked(check="artifacts", looked_at=seen, broken=None)
 

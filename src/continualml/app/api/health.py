@@ -34,7 +34,9 @@ class Health:
         try:
             leases.beat(self._engine, _PROBE)  # a full disk can still be read
             with read(self._engine) as conn:
-                parts["store"] = {"status": "ok", "last_seq": log.last_seq(conn)}
+                durability = self._project.settings.durability
+                last_seq = log.last_seq(conn)
+                parts["store"] = {"status": "ok", "last_seq": last_seq, "durability": durability}
                 here = time.monotonic() - self._began
                 parts["loop"] = components.loop(conn, self._project, up_for_s=here)
                 parts["mlflow"] = components.mirror(conn, self._project)

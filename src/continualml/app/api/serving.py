@@ -77,7 +77,7 @@ class Serving:
             ended sessions is spoilt.
         """
         settings = project.settings
-        engine = open_store(settings.database_url)
+        engine = open_store(settings.database_url, durability=settings.durability)
         ensure_admin(engine, settings.admin_token, settings.api_key)
         key, allowed = key_in(settings.session_key), settings.oidc_allowed
         ended = Ended(settings.data / "sessions.ended", settings.session_key)
