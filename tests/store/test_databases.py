@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, func, insert, select, text, update
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 
 from continualml import demo
@@ -88,7 +89,7 @@ def test_what_a_commit_outlives_is_what_was_asked_for(url: str) -> None:
         "sqlite": {"power": "2", "process": "1"},
         "postgresql": {"power": "on", "process": "off"},
     }
-    kind = url.split("+")[0].split(":")[0]
+    kind = make_url(url).get_backend_name()
     if kind == "postgresql":  # a server that promises less by its own configuration
         engine = open_store(url)
         name = engine.url.database

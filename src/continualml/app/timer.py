@@ -17,7 +17,7 @@ from continualml.app.place import place_of
 from continualml.loop.cycle import Loop
 from continualml.loop.training import Limits, Trainer
 from continualml.settings import Project
-from continualml.store import failed_turns, leases
+from continualml.store import failed_turns, leases, seals
 from continualml.store.engine import StoreUnavailableError, open_store
 
 SCHEDULED = leases.TURNED
@@ -72,6 +72,7 @@ def run(project: Project, stopped: threading.Event) -> None:
                     leases.beat(engine, leases.TIMER)
                     beaten = time.monotonic()
                 _look(loop, watched, said.check_interval_seconds, began)
+                seals.seal_next(engine)
                 failed = 0
             except StoreUnavailableError as error:
                 failed += 1

@@ -95,6 +95,15 @@ ledger = Table(
     Index(None, "model", "n"),
 )
 
+# Append-only: a hash over the rows of the log from one number to another.
+seals = Table(
+    "seals",
+    metadata,
+    Column("last", Number, primary_key=True, autoincrement=False),
+    Column("first", Number, nullable=False),
+    Column("hash", Text, nullable=False),
+)
+
 versions = Table(
     "versions",
     metadata,

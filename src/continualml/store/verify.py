@@ -1,12 +1,16 @@
-"""Whether the store is what it says: pages, the ledger's chain, outcomes it names, artifacts."""
+"""Whether the store is what it says: pages, ledger, outcomes, rows by their seals, artifacts."""
 
 from dataclasses import dataclass
+from functools import partial
 
+import msgspec
 from sqlalchemy import Connection, select
+from sqlalchemy.exc import DBAPIError
 
 from continualml.records import LedgerEntry
-from continualml.store import artifacts, ledger, log, pointers
+from continualml.store import artifacts, ledger, log, pointers, seals
 from continualml.store.artifacts import Place
+from continualml.store.engine import REPAIR
 from continualml.store.pages import damage
 from continualml.store.tables import ledger as entries
 
@@ -28,10 +32,24 @@ def verify(conn: Connection, place: Place) -> tuple[Checked, ...]:
     UnreachableError
         If the artifacts are in a bucket that does not answer.
     """
-    pages = _pages(conn)
-    if pages.broken:  # what is read from broken pages says nothing
-        return (pages,)
-    return (pages, _chain(conn), _outcomes(conn), _artifacts(conn, place))
+    checks = (
+        ("pages", partial(_pages, conn)),
+        ("ledger", partial(_chain, conn)),
+        ("outcomes", partial(_outcomes, conn)),
+        ("rows", partial(_rows, conn)),
+        ("artifacts", partial(_artifacts, conn, place)),
+    )
+    told: list[Checked] = []
+    for name, look in checks:
+        try:
+            one = look()
+        except (DBAPIError, ValueError, msgspec.MsgspecError) as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            one = Checked(check=name, looked_at=0, broken=f"cannot be read: {reason}; {REPAIR}")
+        told.append(one)
+        if name == "pages" and one.broken:  # what is read from broken pages says nothing
+            break
+    return tuple(told)
 
 
 def _pages(conn: Connection) -> Checked:
@@ -65,6 +83,15 @@ def _outcomes(conn: Connection) -> Checked:
             said = f"outcome {seq}: missing, and entry {n} was decided from it"
             return Checked(check="outcomes", looked_at=seen, broken=said)
     return Checked(check="outcomes", looked_at=seen, broken=None)
+
+
+def _rows(conn: Connection) -> Checked:
+    """Hold the rows against their seals; the newest ones have none yet."""
+    seen, one = seals.broken(conn)
+    said = None
+    if one is not None:
+        said = f"rows {one.first} to {one.last}: not what they were when sealed; {REPAIR}"
+    return Checked(check="rows", looked_at=seen * seals.ROWS, broken=said)
 
 
 def _artifacts(conn: Connection, place: Place) -> Checked:

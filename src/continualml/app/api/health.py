@@ -1,9 +1,11 @@
 """How it is: a cached state of each component, for people and for checks from outside."""
 
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Literal
 
+from loguru import logger
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -11,7 +13,7 @@ from continualml.app import components
 from continualml.app.api.champion import Champions
 from continualml.records import Json
 from continualml.settings import Project
-from continualml.store import leases, log
+from continualml.store import leases, log, pages
 from continualml.store.engine import StoreUnavailableError, read
 
 Status = Literal["ok", "degraded", "down"]
@@ -26,7 +28,21 @@ class Health:
         self._champions = champions
         self._project = project
         self._began = time.monotonic()
+        self._damage: str | None = None
         self.now: Json = {}
+
+    def check_pages(self) -> None:
+        """Look once, in a thread of its own, whether the log's pages hang together."""
+        threading.Thread(target=self._check_pages, name="check-pages", daemon=True).start()
+
+    def _check_pages(self) -> None:
+        try:
+            with read(self._engine) as conn:
+                _, self._damage = pages.damage(conn, thorough=False)
+        except (SQLAlchemyError, StoreUnavailableError) as error:
+            logger.warning("the log's pages could not be checked: {}", error)
+        if self._damage is not None:
+            logger.error("the log is damaged: {}", self._damage)
 
     def look(self) -> None:
         """Look at every component."""
@@ -37,6 +53,8 @@ class Health:
                 durability = self._project.settings.durability
                 last_seq = log.last_seq(conn)
                 parts["store"] = {"status": "ok", "last_seq": last_seq, "durability": durability}
+                if self._damage is not None:
+                    parts["store"] |= {"status": "degraded", "because": self._damage}
                 here = time.monotonic() - self._began
                 parts["loop"] = components.loop(conn, self._project, up_for_s=here)
                 parts["mlflow"] = components.mirror(conn, self._project)
@@ -54,7 +72,7 @@ class Health:
     @property
     def writable(self) -> bool:
         """Whether the store took a row when it was last looked at."""
-        return bool(self.now["components"]["store"]["status"] == "ok")
+        return bool(self.now["components"]["store"]["status"] != "down")
 
     def _champion(self) -> Json:
         default = self._project.default

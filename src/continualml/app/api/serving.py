@@ -96,6 +96,7 @@ class Serving:
         following.look()
         health = Health(engine, champions, project)
         health.look()
+        health.check_pages()
         repeated = (
             Repeated(following.look, every_s=_LOOK_S),
             Repeated(tokens.look, every_s=_TOKENS_S),
