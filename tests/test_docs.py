@@ -67,6 +67,7 @@ TINY = {
     "-m benchmarks.pictures": "--worlds 20 --output .",
     "benchmarks/replay.py": "20000",
     "-m benchmarks.decisions": "--quick --output .",
+    "-m benchmarks.power_loss": "--instants 10",
     "-m benchmarks.run_length": "--worlds 2 --budget 200",
     "-m benchmarks.late_labels": "--worlds 1 --rows 2600",
     "-m benchmarks.broken_refits": "--rows 1600",

@@ -58,7 +58,7 @@ def _opened(path: Path, said: list[tuple[Any, ...]]) -> Found:
             chain = ledger.verify(conn)
         with write(engine) as conn:  # and it goes on
             first = log.append_observations(conn, [row("after")])
-        wrong = [r.observation_id for r in rows if r.numeric != content(r.observation_id)]
+        wrong = [r.observation_id for r in rows if r.numeric != content(str(r.observation_id))]
         faults = {
             "pages": broken,
             "chain": None if chain is None else f"entry {chain}",

@@ -23,6 +23,7 @@ DecisionKind = Literal[
     "policy",
     "recover",
     "build",
+    "collect",
 ]
 LabelVerdict = Literal["accepted", "duplicate", "superseded", "pending", "rejected"]
 
@@ -315,6 +316,24 @@ class Unfit:
     because: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """Outcome: what nothing needs any more was deleted, on the word of ``by``.
+
+    Rows with every number below ``below``: ``observations``, their ``labels``, and how many
+    ``labelled`` rows since the first champion that were. Versions whose graph, and those whose
+    learner, is gone.
+    """
+
+    below: int
+    observations: int
+    labels: int
+    labelled: int
+    graphs: tuple[int, ...]
+    learners: tuple[int, ...]
+    by: str
+
+
 Outcome = (
     Scored
     | Trained
@@ -329,6 +348,7 @@ Outcome = (
     | Commanded
     | Accepted
     | Unfit
+    | Collected
 )
 
 

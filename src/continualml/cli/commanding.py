@@ -42,7 +42,7 @@ def accept(
 
     project = configuration.load(config, data=data)
     name, store = model_named(project, model), open_store(project.settings.database_url)
-    entry = command.accept(store, name, said=because, by=_by())
+    entry = command.accept(store, name, said=because, by=by_whom())
     incident = entry.decision.basis["incident"]["name"]
     typer.echo(f"{name}: the {incident} is how things are; decision {entry.n} says so")
 
@@ -59,7 +59,7 @@ def _command(project: Project, name: str, version: int | None, because: str) -> 
         name,
         version=version,
         said=because,
-        by=_by(),
+        by=by_whom(),
     )
     before = entry.decision.basis["from"]
     typer.echo(
@@ -68,6 +68,7 @@ def _command(project: Project, name: str, version: int | None, because: str) -> 
     )
 
 
-def _by() -> str:
+def by_whom() -> str:
+    """Name who types: user and machine."""
     user = os.environ.get("USER") or f"uid {os.getuid()}"
     return f"{user}@{socket.gethostname()}"

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from continualml import settings as configuration
+from continualml.cli.commanding import by_whom
 from continualml.cli.exits import FAILED
 from continualml.cli.options import AsJson, Config, Data
 from continualml.cli.printing import print_facts, print_json, print_rows, say_error, say_warning
 from continualml.errors import InputError, Said
+
+_DAY_S = 86_400.0
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +95,37 @@ def restore(
     print_json(told) if as_json else print_facts(told)
     if backups.hash_of(project.settings.config) != done.manifest.configuration:
         say_warning(f"{project.settings.config} is not as it was when the backup was made")
+
+
+def gc(
+    config: Config = None,
+    data: Data = None,
+    older_than_days: Annotated[
+        float | None,
+        typer.Option(min=0, help="Rows that are older may go too; default: rows stay."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete what nothing needs any more: files of versions, and rows if asked; it is recorded."""
+    from continualml.loop import collect  # noqa: PLC0415  only for this verb
+    from continualml.store import log  # noqa: PLC0415  only for this verb
+    from continualml.store.engine import open_store, read  # noqa: PLC0415  only for this verb
+
+    project = configuration.load(config, data=data)
+    engine, place = open_store(project.settings.database_url), project.settings.artifacts
+    older_than_s = None if older_than_days is None else older_than_days * _DAY_S
+    with read(engine) as conn:
+        names = log.models(conn)
+    told = [
+        collect.would(engine, place, name, older_than_s=older_than_s)
+        if dry_run
+        else collect.collect(engine, place, name, older_than_s=older_than_s, by=by_whom())
+        for name in names
+    ]
+    told.append(collect.strays(engine, place, dry_run=dry_run))
+    shown = [asdict(t) | {"model": t.model or "no version's"} for t in told]
+    print_rows([asdict(t) for t in told] if as_json else shown, as_json=as_json)
 
 
 def _refuse_elsewhere(project: "Project") -> None:

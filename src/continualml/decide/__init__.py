@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 
 from continualml.decide.arrive import FIRST_ROWS, arrived, delays_described
-from continualml.decide.command import accepted, command_of, commanded, way_back
+from continualml.decide.command import accepted, collected, command_of, commanded, way_back
 from continualml.decide.diagnose import BROKEN_FEED
 from continualml.decide.judge import scored, weights_path
 from continualml.decide.learn import (
@@ -50,6 +50,7 @@ from continualml.records import (
     Accepted,
     Arrived,
     Built,
+    Collected,
     Commanded,
     Decision,
     Declared,
@@ -163,6 +164,8 @@ def step(model: Model, state: Standing, seq: int, outcome: Outcome) -> Step:
             after, decisions = _looked_at(model, state, outcome)
         case Commanded() | Accepted() | Unfit():
             after, decisions = _without_proof(model, state, outcome)
+        case Collected():
+            after, decisions = collected(model, state, outcome)
         case Declared():
             after, decisions = _declared(model, state, outcome)
         case _:  # what the loop runs on is no evidence; ``advance`` notes it

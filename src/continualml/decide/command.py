@@ -20,7 +20,7 @@ from continualml.decide.standing import (
 from continualml.errors import InputError
 from continualml.evidence import fold
 from continualml.model import Model
-from continualml.records import Accepted, Commanded, Decision, Json
+from continualml.records import Accepted, Collected, Commanded, Decision, Json
 
 
 def way_back(state: Standing) -> Artifact:
@@ -114,6 +114,19 @@ def accepted(model: Model, state: Standing, outcome: Accepted) -> tuple[Standing
     version = state.champion.version
     said = about(model, after, "recover", because=because, basis=basis, version=version)
     return order_due(model, after), [said]
+
+
+def collected(model: Model, state: Standing, outcome: Collected) -> tuple[Standing, list[Decision]]:
+    """Write down what was deleted; nothing that is still to be decided rests on it."""
+    files = len(outcome.graphs) + len(outcome.learners)
+    because = (
+        f"by hand: {outcome.observations} rows below number {outcome.below} and {files} artifacts "
+        "that nothing needs any more are gone"
+    )
+    gone = msgspec.to_builtins(outcome)
+    basis: Json = {"by_hand": gone.pop("by"), "collected": gone}
+    version = state.champion.version
+    return state, [about(model, state, "collect", because=because, basis=basis, version=version)]
 
 
 def command_of(artifact: Artifact, *, back: bool, said: str, by: str) -> Commanded:

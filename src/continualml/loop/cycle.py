@@ -326,6 +326,7 @@ def _tell(entries: list[LedgerEntry]) -> int:
 
 _WEIGHT = (
     "build",
+    "collect",
     "keep",
     "accept",
     "refuse",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, Row, func, insert, select
 
 from continualml.records import Decision, Json, LedgerEntry
+from continualml.store import artifacts
 from continualml.store.tables import ledger
 
 GENESIS = "0" * 64
@@ -145,6 +146,27 @@ def bases(
         .limit(limit)
     )
     return [(row.seq, row.basis) for row in conn.execute(asked)][::-1]
+
+
+def collected(conn: Connection) -> set[tuple[str, int, str]]:
+    """Name the artifacts that were collected: (model, version, kind)."""
+    kinds = {"graphs": artifacts.GRAPH, "learners": artifacts.LEARNER}
+    asked = select(ledger.c.model, ledger.c.basis).where(ledger.c.kind == "collect")
+    return {
+        (model, version, kind)
+        for model, basis in conn.execute(asked)
+        for name, kind in kinds.items()
+        for version in json.loads(basis)["collected"][name]
+    }
+
+
+def horizon(conn: Connection, model: str | None = None) -> tuple[int, int]:
+    """Find the number below which rows were collected, and how many labelled rows that were."""
+    asked = select(ledger.c.basis).where(ledger.c.kind == "collect")
+    asked = asked if model is None else asked.where(ledger.c.model == model)
+    gone = [json.loads(basis)["collected"] for basis in conn.execute(asked).scalars()]
+    below = max((g["below"] for g in gone if g["observations"]), default=0)
+    return below, sum(g["labelled"] for g in gone)
 
 
 def in_order(conn: Connection, model: str) -> Iterator[LedgerEntry]:

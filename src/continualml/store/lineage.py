@@ -43,8 +43,8 @@ def shown(conn: Connection, entries: Iterable[LedgerEntry]) -> dict[int, Json]:
     Returns
     -------
     For each entry's ``n``: ``rows``, the labelled rows that its loop had read since the first
-    champion; and, where a change began, ``began``: the observation, its time, and its trace
-    if it has one.
+    champion, None where these were collected since; and, where a change began, ``began``: the
+    observation, its time, and its trace if it has one.
     """
     told: dict[int, Json] = {}
     by_model: dict[str, list[LedgerEntry]] = {}
@@ -65,7 +65,9 @@ def _rows_read(conn: Connection, model: str, seqs: set[int]) -> Mapping[int, int
     first = next(iter(ledger.entries(conn, model=model, kinds=("first",), limit=1)), None)
     if first is None:
         return {}
-    at, n = first.decision.seq, 0
+    below, n = ledger.horizon(conn, model)
+    seqs = {s for s in seqs if s >= below}  # nobody can tell of those before
+    at = first.decision.seq
     wanted = sorted(seq for seq in seqs if seq > at)
     counts = dict.fromkeys(seqs, 0)
     if not wanted:

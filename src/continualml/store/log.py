@@ -14,6 +14,7 @@ from continualml.records import (
     Accepted,
     Arrived,
     Built,
+    Collected,
     Commanded,
     Declared,
     DelaysDescribed,
@@ -44,6 +45,7 @@ _KINDS: dict[str, type[Outcome]] = {
     "commanded": Commanded,
     "accepted": Accepted,
     "unfit": Unfit,
+    "collected": Collected,
 }
 # What other processes than the loop append.
 _FOREIGN = ("unfit",)

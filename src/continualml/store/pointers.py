@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from continualml.records import Json, Version
-from continualml.store import artifacts
+from continualml.store import artifacts, ledger
 from continualml.store.tables import pointers, revisions, versions
 
 
@@ -73,14 +73,24 @@ class Named:
     kind: str
 
 
+def named_in(body: str, model: str) -> int | None:
+    """Read which version of a model a message is about; None of another one's, or none."""
+    told = json.loads(body)
+    version = told.get("version") if told.get("model") == model else None
+    return version if isinstance(version, int) else None
+
+
 def artifacts_named(conn: Connection) -> Iterator[Named]:
-    """Name every artifact that the versions need."""
+    """Name every artifact that the versions need, but for those that were collected."""
+    gone = ledger.collected(conn)
     asked = select(versions).order_by(versions.c.model, versions.c.version)
     for row in conn.execute(asked.execution_options(yield_per=100)):
         needed = {artifacts.GRAPH: row.sha256}
         if (state := json.loads(row.manifest).get("state")) is not None:
             needed[artifacts.LEARNER] = state
         for kind, sha256 in needed.items():
+            if (row.model, row.version, kind) in gone:
+                continue
             yield Named(model=row.model, version=row.version, sha256=sha256, kind=kind)
 
 

@@ -19,6 +19,7 @@ SIGNS: Final = {
     "accept": ("○", "refit kept"),
     "keep": ("·", "nothing changed"),
     "build": ("⚙", "software changed"),
+    "collect": ("⌫", "old rows and files deleted"),
 }
 STATES: Final = {
     "ok": (":material/check_circle:", "ok"),
