@@ -150,7 +150,7 @@ class Connection:
         return self.cursor().execute(sql, values)
 
     def executescript(self, sql: str) -> Cursor:
-        return self.cursor().execute(sql)
+        return self.execute(sql)
 
     def create_function(
         self, name: str, n: int, function: Any, *, deterministic: bool = False

@@ -2,19 +2,24 @@
 
 import asyncio
 import hashlib
+import socket
+import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from sqlalchemy import Engine, event
 
+from benchmarks.power_loss import driver
 from benchmarks.power_loss.disk import Event, Said, Watched
 from benchmarks.power_loss.driver import FILES, URL
 from continualml import demo
 from continualml.records import Decision, TrainingFailed
-from continualml.store import ledger, log, packed, pointers
+from continualml.store import group_commit, ledger, log, packed, pointers, writer_process
 from continualml.store.engine import Durability, open_store, write
 from continualml.store.group_commit import GroupCommit
+from continualml.store.writer import Writer
 
 LOG = "log.sqlite"
 _PACKED = 70
@@ -37,7 +42,8 @@ def record(
         for life in range(2):
             engine = _opened(url, durability, checkpoint_pages=int(rng.integers(4, 60)))
             loop = _opened(url, "power", checkpoint_pages=int(rng.integers(4, 60)))
-            asyncio.run(_live(engine, loop, disk, f"{seed}-{life}", clients, requests))
+            with patch.object(group_commit, "_QUICK_S", 60.0):  # a slow disk is no reason here
+                asyncio.run(_live(engine, loop, disk, f"{seed}-{life}", clients, requests))
             engine.dispose()
             loop.dispose()
     finally:
@@ -61,11 +67,43 @@ async def _live(
     engine: Engine, loop: Engine, disk: Watched, name: str, clients: int, requests: int
 ) -> None:
     commit = GroupCommit(engine)
+    if commit._writer is not None:  # noqa: SLF001  its process would write past the watched disk
+        commit._writer.close()  # noqa: SLF001
+        commit._writer = _Beside(*commit._writer._arguments)  # noqa: SLF001
     turning = asyncio.create_task(asyncio.to_thread(_decide, loop, disk, name, requests))
     each = (_client(commit, disk, f"{name}-{i}", requests) for i in range(clients))
     await asyncio.gather(*each)
     await turning
     commit.close()
+
+
+class _Beside(Writer):
+    """The process that commits, as a thread of this one: its SQLite is the watched one."""
+
+    def _start(self) -> None:
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process = _Thread(its, self._arguments)  # type: ignore[assignment]
+        ours.setblocking(False)
+        self._socket = ours
+
+
+class _Thread:
+    """As much of a process as the writer asks for."""
+
+    def __init__(self, asked: socket.socket, arguments: tuple[str, str]) -> None:
+        self._asked = asked
+        self._thread = threading.Thread(target=self._serve, args=(asked, *arguments))
+        self._thread.start()
+
+    def _serve(self, asked: socket.socket, database: str, script: str) -> None:
+        with patch.object(writer_process, "sqlite3", driver), asked:
+            writer_process.serve(asked, database, script)
+
+    def kill(self) -> None:
+        self._asked.shutdown(socket.SHUT_RDWR)
+
+    def wait(self, most_s: float) -> None:
+        self._thread.join(most_s)
 
 
 async def _client(commit: GroupCommit, disk: Watched, name: str, requests: int) -> None:
@@ -86,7 +124,9 @@ async def _client(commit: GroupCommit, disk: Watched, name: str, requests: int) 
             disk.note(Said(tuple(("row", one) for one in ids)))
             continue
         if n % 6 == 4:
-            await _alone(commit, key)
+            await _alone(commit, key, alone=True)
+        elif n % 2:
+            await _alone(commit, key, alone=False)
         else:
             await commit.submit([row(key)])
         disk.note(Said((("row", key),)))
@@ -95,14 +135,14 @@ async def _client(commit: GroupCommit, disk: Watched, name: str, requests: int) 
         disk.note(Said((("label", key),)))
 
 
-async def _alone(commit: GroupCommit, key: str) -> None:
-    """Send as the only client does: the event loop writes by itself."""
+async def _alone(commit: GroupCommit, key: str, *, alone: bool) -> None:
+    """Send as a prediction is: alone, the event loop writes by itself, else a process beside it."""
     told = asyncio.get_running_loop().create_future()
 
     def settle(answer: Any) -> None:
         told.set_exception(answer) if isinstance(answer, Exception) else told.set_result(answer)
 
-    commit.append([row(key)], settle, alone=True)
+    commit.append([row(key)], settle, alone=alone)
     await told
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine
 from continualml.errors import InputError, Said
 from continualml.records import Json
 from continualml.store import artifacts, ledger, log, pointers, private
-from continualml.store.engine import has_log, is_file, read
+from continualml.store.engine import file_of, has_log, read
 from continualml.store.pages import copy_log, look_into
 from continualml.store.verify import Checked, verify
 
@@ -95,7 +95,7 @@ def make(
     BackupError
         If the log or an artifact is broken.
     """
-    if not is_file(engine):
+    if file_of(engine) is None:
         raise InputError("backup", expected="a log in SQLite", got=Said(_POSTGRESQL))
     with read(engine) as conn:
         if not has_log(conn):
