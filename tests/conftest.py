@@ -43,6 +43,12 @@ class Home:
     engine: Engine
     loop: Loop
 
+    @property
+    def artifacts(self) -> Path:
+        """The directory of its artifacts."""
+        assert isinstance(self.loop.artifacts, Path)
+        return self.loop.artifacts
+
     def send(self, n: int, *, seed: int, drift: float = 0.0, version: int | None = None) -> None:
         """Log n rows of the demo problem and their labels."""
         rows, target = demo.generate(n, seed=seed, noise=0.5, drift=drift)

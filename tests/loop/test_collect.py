@@ -64,17 +64,17 @@ def send(home: Home, *, seed: int, drift: float) -> None:
 
 
 def gone(home: Home, older_than_s: float | None) -> collect.Gone:
-    place = home.loop.artifacts
+    place = home.artifacts
     return collect.collect(home.engine, place, "demo", older_than_s=older_than_s, by="somebody")
 
 
 def faults(home: Home) -> dict[str, str]:
     with read(home.engine) as conn:
-        return {c.check: c.broken for c in verify(conn, home.loop.artifacts) if c.broken}
+        return {c.check: c.broken for c in verify(conn, home.artifacts) if c.broken}
 
 
 def test_what_goes_was_announced_and_what_is_left_verifies_and_replays(lived: Home) -> None:
-    place = lived.loop.artifacts
+    place = lived.artifacts
     with read(lived.engine) as conn:
         rows = lineage.shown(conn, ledger.entries(conn, limit=1_000))
         n = conn.execute(select(func.count()).select_from(tables.observations)).scalar_one()
@@ -130,7 +130,7 @@ def test_the_loop_decides_after_it_as_it_does_without_it(
     for part in ("log.sqlite", "log.sqlite-wal"):
         if (tmp_path / part).exists():
             shutil.copy(tmp_path / part, twin / part)
-    shutil.copytree(lived.loop.artifacts, twin / "artifacts")
+    shutil.copytree(lived.artifacts, twin / "artifacts")
     engine = open_store(f"sqlite:///{twin / 'log.sqlite'}")
     loop = Loop(
         engine=engine,
@@ -166,7 +166,7 @@ def test_the_loop_decides_after_it_as_it_does_without_it(
 def test_a_file_that_no_version_needs_goes_once_it_cannot_be_one_that_is_just_written(
     home: Home,
 ) -> None:
-    place = home.loop.artifacts
+    place = home.artifacts
     stray, young, foreign = (
         place / f"{'0' * 64}.onnx",
         place / f"{'1' * 64}.onnx",

@@ -37,7 +37,7 @@ def turned(home: Home) -> Home:
 def make(home: Home, name: str = "saved") -> Path:
     target = home.directory / name
     configuration = home.directory / "continual.toml"
-    backup.make(home.engine, home.loop.artifacts, target, build="test", configuration=configuration)
+    backup.make(home.engine, home.artifacts, target, build="test", configuration=configuration)
     return target
 
 
@@ -195,7 +195,7 @@ def test_ctrl_c_leaves_nothing_behind(turned: Home, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         backup.make(
             turned.engine,
-            turned.loop.artifacts,
+            turned.artifacts,
             tmp_path / "never",
             build="test",
             configuration=tmp_path / "none",
@@ -209,7 +209,7 @@ def test_ctrl_c_leaves_nothing_behind(turned: Home, tmp_path: Path) -> None:
 
 
 def test_a_log_with_a_version_that_is_gone_is_not_backed_up(turned: Home, tmp_path: Path) -> None:
-    (gone, *_) = turned.loop.artifacts.iterdir()
+    (gone, *_) = turned.artifacts.iterdir()
     gone.unlink()
     with pytest.raises(backup.BackupError, match=f"artifact {gone.stem} is missing"):
         make(turned)

@@ -32,6 +32,7 @@ def backup(
     """Back up log and versions, while they are used, and check it; exit code 1 if broken."""
     from importlib.metadata import version  # noqa: PLC0415  only for this verb
 
+    from continualml.app.place import place_of  # noqa: PLC0415  only for this verb
     from continualml.store import backup as backups  # noqa: PLC0415  only for this verb
     from continualml.store.engine import open_store  # noqa: PLC0415  only for this verb
 
@@ -41,7 +42,7 @@ def backup(
         with _bar("backup") as advance:
             made = backups.make(
                 open_store(said.database_url, migrate=False),
-                said.artifacts,
+                place_of(said),
                 target,
                 build=version("continualml"),
                 configuration=said.config,

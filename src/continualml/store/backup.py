@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine
 from continualml.errors import InputError, Said
 from continualml.records import Json
 from continualml.store import artifacts, ledger, log, pointers, private
+from continualml.store.artifacts import Place
 from continualml.store.engine import file_of, has_log, read
 from continualml.store.pages import copy_log, look_into
 from continualml.store.verify import Checked, verify
@@ -79,14 +80,14 @@ class BackupError(RuntimeError):
 
 def make(
     engine: Engine,
-    directory: Path,
+    place: Place,
     target: Path,
     *,
     build: str,
     configuration: Path,
     advance: Advance = lambda _n, _all: None,
 ) -> Manifest:
-    """Back up the log and the artifacts in ``directory``, while others read and write them.
+    """Back up the log and the artifacts in ``place``, while others read and write them.
 
     Raises
     ------
@@ -94,6 +95,8 @@ def make(
         If ``target`` is there already, or the log is not a file.
     BackupError
         If the log or an artifact is broken.
+    UnreachableError
+        If an artifact is in a bucket alone that does not answer.
     """
     if file_of(engine) is None:
         raise InputError("backup", expected="a log in SQLite", got=Said(_POSTGRESQL))
@@ -110,10 +113,10 @@ def make(
             manifest = _described(conn, build, configuration)
         for sha256, kind in names:
             try:
-                data = artifacts.read(directory, sha256, kind=kind)
+                data = artifacts.read(place, sha256, kind=kind)
             except artifacts.ArtifactError as error:
                 broken = Checked(check="artifacts", looked_at=len(names), broken=str(error))
-                raise BackupError(directory, (broken,)) from None
+                raise BackupError(target, (broken,)) from None
             artifacts.write(staged / ARTIFACTS, data, kind=kind)
         files = {str(p.relative_to(staged)): _held(p, advance) for p in _files(staged)}
         manifest = msgspec.structs.replace(manifest, files=files)
