@@ -17,6 +17,7 @@ from continualml.loop.cycle import Loop
 from continualml.loop.training import Trainer
 from continualml.store.engine import open_store, write
 from continualml.store.log import Labelled, Observed, append_labels, append_observations
+from tests import postgres
 
 # The same examples each time; the first text ever drawn on a machine builds Unicode tables.
 settings.register_profile(
@@ -33,6 +34,13 @@ def environment() -> Iterator[None]:
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[postgres.Server]:
+    """A real PostgreSQL, for all tests that want one."""
+    with postgres.server() as one:
+        yield one
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,17 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
@@ -21,14 +23,34 @@ from sqlalchemy.exc import OperationalError
 _MOST_S = 60.0
 # It refuses to run as root.
 _OTHER_USER = "nobody"
+_OWNER = "continual"
 
 
 class Server:
-    """A running server; ``new`` makes a database of its own for each who asks."""
+    """A server on a port of its own; ``new`` makes a database of its own for each who asks.
 
-    def __init__(self, port: int, user: str) -> None:
-        self.base = f"postgresql+psycopg://{user}@127.0.0.1:{port}"
+    Parameters
+    ----------
+    root
+        Where its data is, in ``name``, and where it may write.
+    """
+
+    def __init__(self, root: Path, binaries: Path, user: str | None, *, name: str = "data") -> None:
+        self.port = free_port()
+        self._root = root
+        self._binaries = binaries
+        self._data = root / name
+        self._as_user: dict[str, Any] = {"cwd": root}
+        if user is not None:
+            group = pwd.getpwnam(user).pw_gid
+            self._as_user |= {"user": user, "group": group, "extra_groups": []}
+        self._as_user["env"] = {"LC_ALL": "C", "TZ": "UTC", "USER": user or getpass.getuser()}
+        self._process: subprocess.Popen[bytes] | None = None
         self._made = 0
+
+    @property
+    def base(self) -> str:
+        return f"postgresql+psycopg://{_OWNER}@127.0.0.1:{self.port}"
 
     def new(self) -> str:
         self._made += 1
@@ -43,6 +65,91 @@ class Server:
                 return done.scalar() if done.returns_rows else None
         finally:
             engine.dispose()
+
+    def tool(self, name: str, *arguments: str | Path) -> None:
+        with (self._root / "log").open("ab") as log:
+            subprocess.run(
+                [self._binaries / name, *arguments],
+                check=True,
+                timeout=_MOST_S,
+                stdout=log,
+                stderr=log,
+                **self._as_user,
+            )
+
+    def make(self) -> None:
+        some = ("--auth=trust", "--encoding=UTF8", "--no-sync")
+        self.tool("initdb", "-D", self._data, "-U", _OWNER, *some)
+
+    def start(self, *options: str) -> None:
+        """Start it, or start it again, and wait until it answers."""
+        command = [str(self._binaries / "postgres"), "-D", str(self._data), "-h", "127.0.0.1"]
+        command += ["-p", str(self.port)]
+        # Nothing here outlives the test: no need to wait for a disk.
+        command += ["-c", "unix_socket_directories=", "-c", "fsync=off", *options]
+        with (self._root / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, **self._as_user)
+        until = time.monotonic() + _MOST_S
+        while True:
+            try:
+                self.run("SELECT 1")
+            except OperationalError:
+                assert self._process.poll() is None, (self._root / "log").read_text("utf-8")
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            else:
+                return
+
+    def stop(self) -> None:
+        """Let it end its sessions, and stop."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(_MOST_S)
+
+    def everyone(self) -> list[psutil.Process]:
+        """List its processes, each client's session is one."""
+        assert self._process is not None
+        parent = psutil.Process(self._process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def kill(self) -> None:
+        """End it as a power cut ends it."""
+        assert self._process is not None
+        there = self.everyone()
+        for one in there:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        self._process.wait(_MOST_S)
+        psutil.wait_procs(there, _MOST_S)
+
+    @contextmanager
+    def hung(self) -> Iterator[None]:
+        """Let all of it stand still, as when its disk no longer answers."""
+        there = self.everyone()
+        for one in there:
+            one.suspend()
+        try:
+            yield
+        finally:
+            for one in there:
+                one.resume()
+
+    def standby(self) -> "Server":
+        """Copy it into a second server that follows it; nothing is committed without that one."""
+        other = Server(self._root, self._binaries, self._as_user.get("user"), name="standby")
+        self.tool(
+            "pg_basebackup",
+            *("-h", "127.0.0.1", "-p", str(self.port), "-U", _OWNER, "-D", other._data),
+            *("-R", "--no-sync", "-c", "fast"),
+        )
+        other.start()
+        self.run("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.run("SELECT pg_reload_conf()")
+        until = time.monotonic() + _MOST_S
+        while self.run("SELECT count(*) FROM pg_stat_replication WHERE sync_state='sync'") != 1:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        return other
 
 
 @contextmanager
@@ -62,50 +169,15 @@ def server() -> Iterator[Server]:
         if user is not None:
             shutil.chown(root, user)
             root.chmod(0o755)
-        with _running(root, root / "site" / package.name / "pginstall" / "bin", user) as one:
+        one = Server(root, root / "site" / package.name / "pginstall" / "bin", user)
+        one.make()
+        one.start()
+        try:
             yield one
+        finally:
+            one.stop()
     finally:
         shutil.rmtree(root)
-
-
-@contextmanager
-def _running(root: Path, binaries: Path, user: str | None) -> Iterator[Server]:
-    name, log = "continual", (root / "log").open("wb")
-    as_user: dict[str, Any] = {"stdout": log, "stderr": log, "cwd": root}
-    if user is not None:
-        as_user |= {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
-    as_user["env"] = {"LC_ALL": "C", "TZ": "UTC", "USER": user or getpass.getuser()}
-    subprocess.run(
-        [
-            *(binaries / "initdb", "-D", root / "data", "-U", name, "--auth=trust"),
-            *("--encoding=UTF8", "--no-sync"),
-        ],
-        check=True,
-        timeout=_MOST_S,
-        **as_user,
-    )
-    port = free_port()
-    command = [str(binaries / "postgres"), "-D", str(root / "data"), "-h", "127.0.0.1"]
-    command += ["-p", str(port)]
-    # Nothing here outlives the test: no need to wait for a disk.
-    command += ["-c", "unix_socket_directories=", "-c", "fsync=off"]
-    child = subprocess.Popen(command, **as_user)
-    try:
-        made, until = Server(port, name), time.monotonic() + _MOST_S
-        while True:
-            try:
-                made.run("SELECT 1")
-            except OperationalError:
-                assert child.poll() is None, (root / "log").read_text("utf-8")
-                assert time.monotonic() < until
-                time.sleep(0.1)
-            else:
-                break
-        yield made
-    finally:
-        child.send_signal(2)  # SIGINT: it ends its sessions, and stops
-        child.wait(_MOST_S)
-        log.close()
 
 
 def free_port() -> int:

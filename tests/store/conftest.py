@@ -7,15 +7,8 @@ import pytest
 from sqlalchemy import Engine
 
 from continualml.store.engine import open_store
-from tests import postgres
 
 DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.journey)]
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[postgres.Server]:
-    with postgres.server() as one:
-        yield one
 
 
 @pytest.fixture(params=DATABASES)

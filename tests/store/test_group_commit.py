@@ -27,9 +27,10 @@ from continualml.store.engine import (
     take_numbers,
     write,
 )
-from continualml.store.group_commit import GroupCommit, Ticket, next_batch
+from continualml.store.group_commit import GroupCommit
 from continualml.store.log import Labelled, Observed
 from continualml.store.tables import observations
+from continualml.store.tickets import Ticket, next_batch
 
 KILLS = 10
 

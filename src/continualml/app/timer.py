@@ -25,6 +25,7 @@ _LOOK_S = 0.2
 _BEAT_S = 5.0
 _SILENT_PERIODS = 3
 _LONGEST_PAUSE_S = 60.0
+_AWAY_S = 2.0  # between two looks whether the store is back
 _MOST_DOUBLINGS = 10
 
 
@@ -66,19 +67,20 @@ def run(project: Project, stopped: threading.Event) -> None:
         beating = threading.Thread(target=watching.keep_beating, args=(project, engine, stopped))
         beating.start()
         logger.info("timer: watching {}", ", ".join(project.models))
-        while not stopped.wait(_pause_s(failed)):
+        away = False
+        while not stopped.wait(_AWAY_S if away else _pause_s(failed)):
             try:
                 if time.monotonic() - beaten > _BEAT_S:
                     leases.beat(engine, leases.TIMER)
                     beaten = time.monotonic()
                 _look(loop, watched, said.check_interval_seconds, began)
                 seals.seal_next(engine)
-                failed = 0
+                failed, away = 0, False
             except StoreUnavailableError as error:
-                failed += 1
+                away = True
                 logger.warning("timer: the store cannot be written, waiting: {}", error)
             except Exception:  # noqa: BLE001  the edge of this process: it goes on, and says so
-                failed += 1
+                failed, away = failed + 1, False
                 logger.exception("timer: a look failed")
         beating.join()
 

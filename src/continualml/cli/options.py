@@ -14,6 +14,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ModelName = Annotated[str | None, typer.Option("--model", "-m", help="Default: the first one.")]
 DashboardPort = Annotated[int | None, typer.Option("--port", help="Port of the dashboard.")]
 Port = Annotated[int | None, typer.Option(help="Port of the API.")]
+Workers = Annotated[int | None, typer.Option(help="Processes that serve the API.")]
 
 
 def model_named(project: Project, name: str | None) -> str:

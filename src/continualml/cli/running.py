@@ -9,7 +9,15 @@ import typer
 
 from continualml import settings as configuration
 from continualml.cli import turning
-from continualml.cli.options import Config, DashboardPort, Data, ModelName, Port, model_named
+from continualml.cli.options import (
+    Config,
+    DashboardPort,
+    Data,
+    ModelName,
+    Port,
+    Workers,
+    model_named,
+)
 from continualml.errors import InputError
 from continualml.settings import Project
 
@@ -18,6 +26,7 @@ def up(
     config: Config = None,
     data: Data = None,
     port: Port = None,
+    workers: Workers = None,
     replay: Annotated[
         Path | None, typer.Option(help="CSV whose rows and labels are replayed.")
     ] = None,
@@ -28,7 +37,7 @@ def up(
     from continualml.app import tree  # noqa: PLC0415  only for this verb
     from continualml.app import up as everything  # noqa: PLC0415  only for this verb
 
-    project = configuration.load(config, declared=True, data=data, port=port)
+    project = configuration.load(config, declared=True, data=data, port=port, workers=workers)
     stream = None
     with tree.hold(project.settings.data) as lock:
         if replay is not None:
@@ -66,6 +75,7 @@ def serve(
     config: Config = None,
     data: Data = None,
     port: Port = None,
+    workers: Workers = None,
 ) -> None:
     """Serve the API alone."""
     from loguru import logger  # noqa: PLC0415  only for this verb
@@ -73,7 +83,7 @@ def serve(
     from continualml.app import logs, ports  # noqa: PLC0415  only for this verb
     from continualml.app.api.main import serve as serve_api  # noqa: PLC0415  only for this verb
 
-    project = configuration.load(config, data=data, port=port)
+    project = configuration.load(config, data=data, port=port, workers=workers)
     logs.begin(project.settings)  # a service's log, not a command's words
     if not project.settings.config.exists():
         note = f"no {project.settings.config} here: only the built-in model {project.default!r}"

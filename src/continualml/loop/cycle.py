@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -29,7 +29,7 @@ from continualml.records import (
 )
 from continualml.store import artifacts, leases, log, snapshots, windows
 from continualml.store.artifacts import Place
-from continualml.store.engine import read, write
+from continualml.store.engine import StoreUnavailableError, read, write
 
 T = TypeVar("T")
 Makes = making.Made | Described | TrainingFailed
@@ -295,7 +295,8 @@ class Loop:
 
         def renew() -> None:
             while not done.wait(_LEASE_S / 3):
-                leases.acquire(self.engine, lease, self.holder, _LEASE_S)
+                with suppress(StoreUnavailableError):  # back before the lease ends, or overtaken
+                    leases.acquire(self.engine, lease, self.holder, _LEASE_S)
 
         renewing = threading.Thread(target=renew, name=lease, daemon=True)
         renewing.start()

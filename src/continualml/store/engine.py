@@ -33,7 +33,7 @@ from continualml.store import private
 from continualml.store.tables import sequence
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 
 # What a commit outlives: a power cut, or the end of this process alone.
 Durability = Literal["power", "process"]
@@ -63,6 +63,8 @@ _SYNCHRONOUS_COMMIT = {
     "process": "SET synchronous_commit TO OFF",
 }
 _DAMAGED = ("malformed", "not a database")
+_ONLY_READS = "25006"  # another server was made the primary
+_POOL: dict[str, dict[str, Any]] = {"postgresql": {"pool_pre_ping": True, "pool_timeout": 5.0}}
 _FULL = ("full", "disk i/o", "readonly", "unable to open", "locked")
 
 
@@ -75,6 +77,13 @@ class StoreDamagedError(StoreUnavailableError):
 
     def __init__(self, said: object) -> None:
         super().__init__(f"the log is damaged ({said}); {REPAIR}")
+
+
+class CommitUnknownError(StoreUnavailableError):
+    """The database was lost while it committed: whether all was written, or nothing, is unknown.
+
+    Whoever holds the writers' lock next finds it out, as what was under way then is through.
+    """
 
 
 def open_store(url: str, *, migrate: bool = True, durability: Durability = "power") -> Engine:
@@ -107,9 +116,9 @@ def open_store(url: str, *, migrate: bool = True, durability: Durability = "powe
         # An error's text goes into logs: what a statement was about to write does not belong there.
         engine = create_engine(
             parsed,
-            pool_pre_ping=kind == "postgresql",
             hide_parameters=True,
             execution_options={"durability": durability},
+            **_POOL.get(kind, {}),
         )
     except ModuleNotFoundError as error:
         remedy = "install the extra postgresql" if kind == "postgresql" else None
@@ -120,6 +129,9 @@ def open_store(url: str, *, migrate: bool = True, durability: Durability = "powe
     event.listen(engine, "connect", partial(set_up, durability))
     if kind == "sqlite":
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "do_connect", _connect_patiently)
+        event.listen(engine, "handle_error", _leave_who_only_reads)
     try:
         if migrate:
             _migrate(engine)
@@ -170,11 +182,19 @@ def write(engine: Engine) -> Iterator[Connection]:
     ------
     StoreUnavailableError
         If the disk is full or the database locked or gone; nothing is written then.
+    CommitUnknownError
+        If the database is lost while it commits.
     """
-    with _told(), engine.connect().execution_options(writes=True) as conn, conn.begin():
+    with _told(), engine.connect().execution_options(writes=True) as conn, conn.begin() as whole:
         if _is_postgresql(engine):
             conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         yield conn
+        try:
+            whole.commit()
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise CommitUnknownError(str(error.orig)) from error
+            raise
 
 
 @contextmanager
@@ -548,6 +568,17 @@ def _set_up_postgresql(durability: Durability, connection: "DBAPIConnection", _r
     cursor.execute(_SYNCHRONOUS_COMMIT[durability])
     cursor.close()
     connection.commit()
+
+
+def _connect_patiently(_dialect: Any, _record: Any, _args: Any, said: dict[str, Any]) -> Any:
+    from continualml.store import patience  # noqa: PLC0415  its driver is an extra
+
+    return patience.connect(said)
+
+
+def _leave_who_only_reads(context: "ExceptionContext") -> None:
+    if getattr(context.original_exception, "sqlstate", None) == _ONLY_READS:
+        context.is_disconnect = True  # the next connection is made to whoever takes rows
 
 
 def _begin_sqlite(conn: Connection) -> None:

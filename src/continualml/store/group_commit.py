@@ -1,6 +1,6 @@
 """Group commit: what all requests wait for is written in one transaction, then all are woken.
 
-Which rows go now and who waits for what is the plain value ``Batch``; the thread around it is thin.
+Which rows go now and who waits for what is told by ``tickets``; the thread around it is thin.
 Predictions on SQLite are written by a process, where nothing makes the thread necessary.
 """
 
@@ -9,15 +9,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import Any
 
 from sqlalchemy import Engine
 
 from continualml.model import Model
-from continualml.store.engine import Appender, StoreUnavailableError, file_of, write
+from continualml.store.engine import (
+    Appender,
+    CommitUnknownError,
+    StoreUnavailableError,
+    file_of,
+    write,
+)
 from continualml.store.log import (
     LabelAnswer,
     Labelled,
@@ -26,45 +30,16 @@ from continualml.store.log import (
     append_observations,
 )
 from continualml.store.tables import observations
+from continualml.store.tickets import Answer, Ticket, Waiting, next_batch
 from continualml.store.writer import Writer
 
-_MOST_ROWS = 5_000
 # A commit that takes longer holds up the event loop too long: then only the writer's thread
 # commits, until a second has passed.
 _QUICK_S = 0.005
 _SLOW_S = 1.0
-
-# What a ticket gets depends on what it asked for; its sender knows which.
-Answer = Any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Ticket:
-    """One sender that waits: its rows, and how its event loop tells it what became of them."""
-
-    rows: Sequence[Observed] = ()
-    model: Model | None = None
-    labels: Sequence[Labelled] = ()
-    recorded_at: float = 0.0
-    told: Callable[[Answer], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """The tickets that go into one transaction, and those that are left for the next."""
-
-    now: tuple[Ticket, ...]
-    later: tuple[Ticket, ...]
-
-
-def next_batch(waiting: Sequence[Ticket], most_rows: int = _MOST_ROWS) -> Batch:
-    """Take tickets in order until ``most_rows`` rows are reached, at least one."""
-    size = 0
-    for i, ticket in enumerate(waiting):
-        size += len(ticket.rows) + len(ticket.labels)
-        if size > most_rows and i:
-            return Batch(now=tuple(waiting[:i]), later=tuple(waiting[i:]))
-    return Batch(now=tuple(waiting), later=())
+# Between two questions what became of a batch.
+_AGAIN_S = 0.1
+_END_S = 8.0
 
 
 class GroupCommit:
@@ -72,6 +47,9 @@ class GroupCommit:
 
     All requests come from one event loop. What one turn of it brings is handed over at once: a
     thread that is woken for each request takes the interpreter's lock from the requests beside it.
+
+    Nobody waits for ever: whom the database lets wait too long is told that the outcome is unknown,
+    and until it answers again whoever comes is refused at once.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -85,7 +63,7 @@ class GroupCommit:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: list[Ticket] = []
         self._arrived: SimpleQueue[list[Ticket] | None] = SimpleQueue()  # None: no more will come
-        self._closed = False
+        self._waiting = Waiting()
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
@@ -104,14 +82,15 @@ class GroupCommit:
             Nobody else is likely to come meanwhile. Then the event loop writes by itself while
             the disk is quick: two threads that wake each other take as long as the disk.
         """
-        if self._closed:
-            told(StoreUnavailableError("the writer has been closed"))
-            return
         loop = self._known_loop()
+        if (refused := self._waiting.refused()) is not None:
+            loop.call_soon(told, refused)
+            return
         if alone and self._append_here(rows):
             loop.call_soon(told, list[Observed | None]([None] * len(rows)))
             return
         ticket = Ticket(rows=rows, told=told)
+        self._waiting.add(ticket, loop)
         if not self._append_beside(ticket):
             self._turn.append(ticket)
             self._hand_over()
@@ -127,7 +106,7 @@ class GroupCommit:
 
     def _beside(self, ticket: Ticket, written: bool | None) -> None:
         if written:
-            ticket.told([None] * len(ticket.rows))
+            self._waiting.tell((ticket,), ([None] * len(ticket.rows),))
         else:  # the thread says why not, and finds the rows if they are there after all
             self._turn.append(ticket)
             self._hand_over()
@@ -159,6 +138,8 @@ class GroupCommit:
         ------
         StoreUnavailableError
             If they could not be written; none was.
+        CommitUnknownError
+            If the database did not say in time whether they are.
         """
         future = self._known_loop().create_future()
         self._put(Ticket(rows=rows, told=partial(_settle, future)))
@@ -173,6 +154,8 @@ class GroupCommit:
         ------
         StoreUnavailableError
             If they could not be written; none was.
+        CommitUnknownError
+            If the database did not say in time whether they are.
         """
         future = self._known_loop().create_future()
         told = partial(_settle, future)
@@ -185,10 +168,11 @@ class GroupCommit:
         return self._loop
 
     def _put(self, ticket: Ticket) -> None:
-        if self._closed:
-            raise StoreUnavailableError("the writer has been closed")
+        if (refused := self._waiting.refused()) is not None:
+            raise refused
         if not self._turn:
             self._known_loop().call_soon(self._hand_over)
+        self._waiting.add(ticket, self._known_loop())
         self._turn.append(ticket)
 
     def _hand_over(self) -> None:
@@ -199,12 +183,12 @@ class GroupCommit:
 
     def close(self) -> None:
         """Write what waits, and end the thread."""
-        self._closed = True
+        self._waiting.closed = True
         if self._writer is not None:
             self._writer.close()
         self._hand_over()
         self._arrived.put(None)
-        self._thread.join()
+        self._thread.join(_END_S)  # a database that hangs shall not hold up the end
         if self._here is not None:
             self._here.close()
 
@@ -216,28 +200,53 @@ class GroupCommit:
                 turn = self._arrived.get()
                 more = turn is not None
                 waiting.extend(turn or ())
-            batch = next_batch(waiting)
+            here: list[Ticket] = []
+            gone: list[Ticket] = []  # they were told that it took too long
+            for ticket in waiting:
+                (here if ticket in self._waiting else gone).append(ticket)
+            batch = next_batch(here)
             waiting = list(batch.later)
-            if batch.now:
-                self._wake(batch.now, self._commit(batch.now))
+            answers = self._commit(batch.now) if batch.now else []
+            if batch.now or gone:
+                self._wake((*batch.now, *gone), [*answers, *[None] * len(gone)])
         self._appender.close()
 
     def _commit(self, tickets: tuple[Ticket, ...]) -> list[Answer]:
         try:
             if (answers := self._commit_new(tickets)) is not None:
                 return answers
-            with write(self._engine) as conn:
-                rows = [r for t in tickets for r in t.rows]
-                there = iter(append_observations(conn, rows))
-                answers = []
-                for t in tickets:
-                    if t.model is None:
-                        answers.append([next(there) for _ in t.rows])
-                    else:
-                        answers.append(append_labels(conn, t.model, t.labels, t.recorded_at))
-                return answers
+            return self._commit_any(tickets)
+        except CommitUnknownError as error:
+            return self._found_out(tickets, error)
         except Exception as error:  # noqa: BLE001  every waiter is told, and the thread lives on
             return [error] * len(tickets)
+
+    def _found_out(self, tickets: tuple[Ticket, ...], unknown: CommitUnknownError) -> list[Answer]:
+        """Find out what became of a batch, and write what is not there, while somebody waits.
+
+        It asks under the writers' lock. Whoever held that before is through, so what is not there
+        then never will be, and what is there is given as it stands.
+        """
+        while not self._waiting.closed and any(t in self._waiting for t in tickets):
+            try:
+                return self._commit_any(tickets)
+            except StoreUnavailableError:
+                time.sleep(_AGAIN_S)
+            except Exception as error:  # noqa: BLE001  as above
+                return [error] * len(tickets)
+        return [unknown] * len(tickets)
+
+    def _commit_any(self, tickets: tuple[Ticket, ...]) -> list[Answer]:
+        """Write what is not there yet, and give what is."""
+        with write(self._engine) as conn:
+            rows = [r for t in tickets for r in t.rows]
+            there = iter(append_observations(conn, rows))
+            return [
+                [next(there) for _ in t.rows]
+                if t.model is None
+                else append_labels(conn, t.model, t.labels, t.recorded_at)
+                for t in tickets
+            ]
 
     def _commit_new(self, tickets: tuple[Ticket, ...]) -> list[Answer] | None:
         """Write observations without asking first whether they are there: they hardly ever are."""
@@ -258,8 +267,7 @@ class GroupCommit:
 
     def _resolve(self, tickets: tuple[Ticket, ...], answers: list[Answer]) -> None:
         self._in_thread -= len(tickets)
-        for ticket, answer in zip(tickets, answers, strict=True):
-            ticket.told(answer)
+        self._waiting.tell(tickets, answers)
 
 
 def _settle(future: "asyncio.Future[Answer]", answer: Answer) -> None:

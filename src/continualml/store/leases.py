@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, delete, insert, select
 
-from continualml.store.engine import write
+from continualml.store.engine import read, write
 from continualml.store.tables import leases
 
 # What is noted by ``beat``: a scheduled turn went well, a late run skipped itself, the timer looks.
@@ -45,7 +45,7 @@ def beat(engine: Engine, name: str) -> None:
 
 def last_beat(engine: Engine, name: str) -> float | None:
     """Return when it last happened, in seconds since 1970; None when it never did."""
-    with engine.connect() as conn:
+    with read(engine) as conn:
         return last_beat_in(conn, name)
 
 

@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 
 from continualml.app.api.asking import Asked, category_texts, rows_of, together
 from continualml.app.api.champion import Champions
-from continualml.app.api.problems import ProblemError
+from continualml.app.api.problems import ProblemError, unknown
 from continualml.model import Model
+from continualml.store.engine import CommitUnknownError, StoreUnavailableError
 from continualml.store.group_commit import GroupCommit
 from continualml.store.log import Observed
 from continualml.store.packed import COUNT_DIGITS, Counted, Packed
 
 _MOST_ROWS = 2_000
+# Whoever comes behind so many rows is told to come again.
+_MOST_WAITING = 100_000
 # A request of so many rows is written alone, packed by column: that is quicker than with others.
 _BULK = 64
 
@@ -59,13 +62,14 @@ class Answering:
         self._champions = champions
         self._commit = commit
         self._waiting: list[Ask] = []
+        self._n_waiting = 0
         self._under_way = False
         self._several = True  # whether requests came together the last time
 
     @property
     def waiting(self) -> int:
-        """Count the rows that wait for their turn, about; any thread may ask."""
-        return sum(len(ask.asked.numeric) for ask in self._waiting)
+        """Count the rows that wait for their turn; any thread may ask."""
+        return self._n_waiting
 
     def answer(
         self, model: Model, asked: Asked, trace: str | None = None
@@ -79,15 +83,24 @@ class Answering:
         InputError
             If a row has no finite answer.
         StoreUnavailableError
-            If the answers could not be written; none was.
+            If the answers could not be written, or too many wait; none was written.
         """
         future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
         self.begin(model, asked, trace, partial(settle, future))
         return future
 
     def begin(self, model: Model, asked: Asked, trace: str | None, told: Told) -> None:
-        """Answer rows, durably; ``told`` gets what ``answer`` returns or raises."""
+        """Answer rows, durably; ``told`` gets what ``answer`` returns or raises.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If too many wait.
+        """
+        if self._n_waiting > _MOST_WAITING:
+            raise StoreUnavailableError(f"{self._n_waiting} rows wait already")
         self._waiting.append(Ask(model, asked, trace, told))
+        self._n_waiting += len(asked.numeric)
         if not self._under_way:
             self._under_way = True
             # What this turn of the loop still brings comes with it.
@@ -98,6 +111,7 @@ class Answering:
         answered: list[tuple[Ask, Sequence[Observed]]] = []
         while self._waiting and not answered:
             now, self._waiting = _next_asks(self._waiting)
+            self._n_waiting -= sum(len(ask.asked.numeric) for ask in now)
             try:
                 for name, asks in groupby(now, lambda ask: ask.model.name):
                     answered += self._answered(name, list(asks))
@@ -143,7 +157,9 @@ class Answering:
         self._next()  # first: the writer is idle
         at = 0
         for ask, rows in answered:
-            if isinstance(there, Exception):
+            if isinstance(there, CommitUnknownError):
+                ask.told(unknown([row.observation_id for row in rows]))
+            elif isinstance(there, Exception):
                 ask.told(there)
             else:
                 ask.told(Answered(rows, there[at : at + len(rows)]))

@@ -18,6 +18,8 @@ from continualml.store.engine import StoreUnavailableError, read
 
 Status = Literal["ok", "degraded", "down"]
 _PROBE = "api-probe"
+# A look takes milliseconds; one that takes so long waits for a database that says nothing.
+_SILENT_S = 10.0
 
 
 class Health:
@@ -29,7 +31,19 @@ class Health:
         self._project = project
         self._began = time.monotonic()
         self._damage: str | None = None
-        self.now: Json = {}
+        self._looking_since: float | None = None
+        self._seen: Json = {}
+
+    @property
+    def now(self) -> Json:
+        """What was seen last, unless the store has let the next look wait for long."""
+        since = self._looking_since
+        silent_s = 0.0 if since is None else time.monotonic() - since
+        if silent_s < _SILENT_S or not self._seen:
+            return self._seen
+        because = f"the database has not answered for {silent_s:.0f} s"
+        parts = self._seen["components"] | {"store": {"status": "down", "because": because}}
+        return self._seen | {"status": "down", "components": parts}
 
     def check_pages(self) -> None:
         """Look once, in a thread of its own, whether the log's pages hang together."""
@@ -46,6 +60,11 @@ class Health:
 
     def look(self) -> None:
         """Look at every component."""
+        self._looking_since = time.monotonic()
+        self._look()
+        self._looking_since = None
+
+    def _look(self) -> None:
         parts: dict[str, Json] = {"champion": self._champion()}
         try:
             leases.beat(self._engine, _PROBE)  # a full disk can still be read
@@ -67,7 +86,7 @@ class Health:
         if parts["store"]["status"] == "down" or parts["champion"]["status"] == "down":
             status = "down"
         looked_at = datetime.now(UTC).isoformat(timespec="seconds")
-        self.now = {"status": status, "looked_at": looked_at, "components": parts}
+        self._seen = {"status": status, "looked_at": looked_at, "components": parts}
 
     @property
     def writable(self) -> bool:

@@ -11,9 +11,8 @@ from continualml.app.api.asked import body_of
 from continualml.app.api.logins import LoginBody
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.provider import VouchedBody
-from continualml.app.api.serving import Serving, serving_of
+from continualml.app.api.serving import Serving, needs, serving_of
 from continualml.app.api.sessions import NAMELESS
-from continualml.app.api.tokens import needs
 
 router = APIRouter()
 _MOST_BYTES: Final = 4_000

@@ -1,9 +1,13 @@
 """The API: routes in, one serving process, drained when it is told to stop."""
 
+import asyncio
 import gc
+import multiprocessing
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -43,8 +47,10 @@ from continualml.app.api.tokens import check_file
 from continualml.errors import InputError
 from continualml.records import Json
 from continualml.settings import Project
+from continualml.store.engine import StoreUnavailableError
 
 _DRAIN_S = 8
+_AGAIN_S = 1.0
 # The writer's thread and the event loop hand over to each other after each batch.
 _SWITCH_S = 0.0005
 _PREDICTS = re.compile(r"(?:/models/([^/]+))?/predict").fullmatch
@@ -80,14 +86,19 @@ def create(project: Project) -> Application:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.serving = Serving.begin(project)
-        # What the start made stays; looking through it again and again holds up requests.
-        gc.collect()
-        gc.freeze()
+        try:
+            _hold(app, Serving.begin(project))
+            later = None
+        except StoreUnavailableError as error:
+            logger.warning("The store cannot be opened, it is tried again: {}", error)
+            later = asyncio.create_task(_begin_later(app, project))
         try:
             yield
         finally:
-            app.state.serving.end()
+            if later is not None:
+                later.cancel()
+            if (serving := getattr(app.state, "serving", None)) is not None:
+                serving.end()
             gc.unfreeze()
 
     app = Application(
@@ -131,6 +142,33 @@ def create(project: Project) -> Application:
     return app
 
 
+async def _begin_later(app: FastAPI, project: Project) -> None:
+    """Try again until the store can be opened; all is answered 503 until then.
+
+    To end instead would end the workers beside this one too: uvicorn's parent takes one that does
+    not start for a fault of the application.
+    """
+    while True:
+        await asyncio.sleep(_AGAIN_S)
+        try:
+            serving = await asyncio.to_thread(Serving.begin, project)
+        except StoreUnavailableError:
+            continue
+        except Exception:  # noqa: BLE001  the edge of this task: it goes on, and says so
+            logger.exception("The store is there, but serving cannot begin")
+            continue
+        _hold(app, serving)
+        logger.info("The store is open; serving begins")
+        return
+
+
+def _hold(app: FastAPI, serving: Serving) -> None:
+    app.state.serving = serving
+    # What the start made stays; looking through it again and again holds up requests.
+    gc.collect()
+    gc.freeze()
+
+
 async def livez() -> Json:
     """Answer as long as the event loop turns."""
     return {"status": "ok"}
@@ -152,11 +190,19 @@ async def health(request: Request, response: Response) -> Json:
 
 def from_environment() -> FastAPI:
     """Make the application from the configuration of this environment; each worker calls it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     logs.begin()
     project = settings.load()
     logs.begin(project.settings)
     sys.setswitchinterval(_SWITCH_S)
     return create(project)
+
+
+def _end_with_parent() -> None:
+    """End with the process that started this worker: an orphan would keep the port for ever."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def serve(project: Project) -> int:

@@ -5,12 +5,14 @@ The way of a prediction leads past the middleware; what ends it calls ``Counts.o
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from continualml.app import logs
 from continualml.app.api import trace
+from continualml.app.api.problems import ProblemError
 from continualml.app.api.serving import serving_of
 
 _OTHER = "other"
@@ -50,7 +52,8 @@ class Measured:
             await self._app(scope, receive, sent)
         finally:
             seconds = time.perf_counter() - began
-            serving_of(scope).counts.observe(self._route(scope), status, seconds)
+            with suppress(ProblemError):  # there is nothing to count in before the store is open
+                serving_of(scope).counts.observe(self._route(scope), status, seconds)
 
     def _route(self, scope: Scope) -> str:
         """Name the route as it was declared; whatever is none has one name for all."""

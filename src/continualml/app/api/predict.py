@@ -102,7 +102,12 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; what is answered is on disk before it is sent."""
-        began, serving = time.perf_counter(), serving_of(scope)
+        began = time.perf_counter()
+        try:
+            serving = serving_of(scope)
+        except ProblemError as early:
+            await problems.answer(early)(scope, receive, send)
+            return
         asking = Asking(serving, scope, began, trace.of(scope))
         try:
             asking.allow()

@@ -1,6 +1,7 @@
 """Errors become RFC 9457 problem documents; the only place that knows HTTP status."""
 
 import http
+from collections.abc import Sequence
 
 import msgspec
 from fastapi import FastAPI
@@ -11,7 +12,7 @@ from starlette.responses import Response
 
 from continualml.errors import InputError, came
 from continualml.records import Json
-from continualml.store.engine import StoreUnavailableError
+from continualml.store.engine import CommitUnknownError, StoreUnavailableError
 
 MEDIA_TYPE = "application/problem+json"
 INTERNAL = "internal"
@@ -59,6 +60,11 @@ SCHEMA: Json = {
         "expected": {"type": "string"},
         "got": {"type": "string", "description": "What came, shortened."},
         "remedy": {"type": "string", "description": "What to do about it."},
+        "observation_ids": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "The rows of which it is not known whether they were recorded.",
+        },
     },
 }
 EXAMPLE: Json = {
@@ -108,6 +114,8 @@ def of(error: Exception) -> ProblemError:
             problem = _of_input(error)
         case RequestValidationError():
             problem = _of_validation(error)
+        case CommitUnknownError():
+            problem = unknown()
         case StoreUnavailableError():
             problem = ProblemError(
                 503,
@@ -127,6 +135,25 @@ def of(error: Exception) -> ProblemError:
                 500, INTERNAL, "the server made a mistake; its log has the traceback"
             )
     return problem
+
+
+def unknown(ids: Sequence[str] | None = None) -> ProblemError:
+    """Say that nobody knows whether a request was recorded, and how to find out.
+
+    Parameters
+    ----------
+    ids
+        Those of its rows, if the request has rows.
+    """
+    return ProblemError(
+        503,
+        "outcome-unknown",
+        "the log did not say in time whether this request was recorded",
+        headers={"Retry-After": "1"},
+        remedy="send it again, rows with these observation_ids: what was recorded is answered as "
+        "it was, what was not is recorded then",
+        observation_ids=ids,
+    )
 
 
 def _of_input(error: InputError) -> ProblemError:

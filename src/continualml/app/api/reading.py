@@ -10,8 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from continualml.app.api.estimate import performance as estimated
 from continualml.app.api.predict import prediction
 from continualml.app.api.problems import ProblemError
-from continualml.app.api.serving import Serving, serving_of
-from continualml.app.api.tokens import needs
+from continualml.app.api.serving import Serving, needs, serving_of
 from continualml.model import Model
 from continualml.records import Json, LedgerEntry, Version
 from continualml.store import ledger, lineage, log, pointers, snapshots, windows

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
+from fastapi import Request
 from sqlalchemy import Connection, Engine
 from starlette.types import Scope
 
@@ -75,10 +76,16 @@ class Serving:
         InputError
             If the admin token is not safe, a provider is set without the extra, or the list of
             ended sessions is spoilt.
+        StoreUnavailableError
+            If the store cannot be reached now.
         """
         settings = project.settings
         engine = open_store(settings.database_url, durability=settings.durability)
-        ensure_admin(engine, settings.admin_token, settings.api_key)
+        try:
+            ensure_admin(engine, settings.admin_token, settings.api_key)
+        except StoreUnavailableError:
+            engine.dispose()
+            raise
         key, allowed = key_in(settings.session_key), settings.oidc_allowed
         ended = Ended(settings.data / "sessions.ended", settings.session_key)
         sessions = Sessions(key, settings.dashboard_password, allowed, ended)
@@ -184,5 +191,29 @@ class Serving:
 
 
 def serving_of(scope: Scope) -> Serving:
-    """Return what the application of this request holds."""
-    return cast("Serving", scope["app"].state.serving)
+    """Return what the application of this request holds.
+
+    Raises
+    ------
+    ProblemError
+        503 while the store could not be reached yet.
+    """
+    try:
+        return cast("Serving", scope["app"].state.serving)
+    except AttributeError:  # costs nothing where it is there
+        raise ProblemError(
+            503,
+            "starting",
+            "the log could not be opened yet; this process tries again every second",
+            headers={"Retry-After": "1"},
+            remedy="see the server's log for what keeps it from its database",
+        ) from None
+
+
+def needs(scope: str) -> Callable[[Request], Awaitable[None]]:
+    """Make the dependency of a route that only tokens with this scope may use."""
+
+    async def check(request: Request) -> None:
+        serving_of(request.scope).tokens.require(request.scope, scope)
+
+    return check

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from continualml.app.api import predict, trace
 from continualml.app.api.answering import Answered
+from continualml.app.api.problems import ProblemError
 from continualml.app.api.serving import serving_of
 
 # uvicorn stops to read a longer body until somebody asks for it.
@@ -29,7 +30,10 @@ def is_plain(cycle: RequestResponseCycle) -> bool:
     if cycle.waiting_for_100_continue:
         return False
     scope: Any = cycle.scope
-    most = min(_LONGEST, serving_of(scope).most_bytes)
+    try:
+        most = min(_LONGEST, serving_of(scope).most_bytes)
+    except ProblemError:  # it has not begun to serve, as the usual way says
+        return False
     return any(n == b"content-length" and int(v) <= most for n, v in scope["headers"])
 
 

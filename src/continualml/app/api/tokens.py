@@ -6,11 +6,9 @@ import math
 import stat
 import threading
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fastapi import Request
 from loguru import logger
 from pydantic import SecretStr
 from sqlalchemy import Connection, Engine
@@ -151,15 +149,6 @@ class Tokens:
         if last:
             logger.warning("Too many different wrong tokens came from {}", who)
         return None
-
-
-def needs(scope: str) -> Callable[[Request], Awaitable[None]]:
-    """Make the dependency of a route that only tokens with this scope may use."""
-
-    async def check(request: Request) -> None:
-        request.app.state.serving.tokens.require(request.scope, scope)
-
-    return check
 
 
 def ensure_admin(engine: Engine, path: Path, api_key: SecretStr | None) -> None:
