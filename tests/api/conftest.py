@@ -281,7 +281,7 @@ def running(project: Project, said: Path | None = None) -> Iterator[subprocess.P
     if out is not None:
         os.close(out)
     try:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120  # the machine may be busy
         while True:
             assert child.poll() is None, f"the server ended with {child.returncode}"
             assert time.monotonic() < until
