@@ -8,8 +8,8 @@ ifdef TESTS
 	$(UV) run --locked pytest $(TESTS)
 else
 	# What starts real processes and counts seconds runs alone.
-	$(UV) run --locked pytest -n logical --maxprocesses 4 --dist loadfile -m "not journey and not container"
-	$(UV) run --locked pytest -m "journey and not container"
+	$(UV) run --locked pytest -n logical --maxprocesses 4 --dist loadfile -m "not journey and not container and not outage"
+	$(UV) run --locked pytest -m "journey and not container and not outage"
 endif
 
 check: .setup
@@ -37,6 +37,11 @@ chaos: .setup
 # A week of traffic in minutes, and a log of five million rows: half an hour, 4 GB for a while.
 soak: .setup
 	$(UV) run --locked python -m benchmarks.soak
+
+# Several processes on a real PostgreSQL that is killed, hangs and fails over; minutes.
+.PHONY: test-outage
+test-outage: .setup
+	$(UV) run --locked pytest -m outage -rP tests
 
 # The program into /opt/continual, the units and an example's configuration; DESTDIR is for packagers.
 .PHONY: systemd

@@ -1,6 +1,6 @@
 """Several serving processes over one log: two workers of one server, and a second server beside it.
 
-Each test runs over SQLite and over a real PostgreSQL.
+Each test runs over SQLite, and with ``make test-outage`` over a real PostgreSQL.
 """
 
 import json
@@ -95,7 +95,9 @@ class Asking:
         return answer.status, answer.headers["X-Model-Version"], json.loads(answer.read())
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.outage)]
+)
 def deployed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
@@ -255,8 +257,8 @@ def test_kill_9_of_a_worker_under_load_loses_and_doubles_nothing_and_it_is_start
     with ThreadPoolExecutor(4) as pool, ExitStack() as at_end:
         at_end.callback(ended.set)
         sending = [pool.submit(send, i) for i in range(4)]
-        for _ in range(2):
-            time.sleep(0.3)
+        for _ in range(1):
+            time.sleep(0.5)
             one_of = min(deployed.workers() - killed)
             killed.add(one_of)
             os.kill(one_of, signal.SIGKILL)

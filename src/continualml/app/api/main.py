@@ -51,6 +51,9 @@ from continualml.store.engine import StoreUnavailableError
 
 _DRAIN_S = 8
 _AGAIN_S = 1.0
+# A worker that does not say for so long that it is there is killed. uvicorn's five seconds are less
+# than what a machine out of breath lets a healthy one wait.
+_HANGS_S = 30
 # The writer's thread and the event loop hand over to each other after each batch.
 _SWITCH_S = 0.0005
 _PREDICTS = re.compile(r"(?:/models/([^/]+))?/predict").fullmatch
@@ -243,5 +246,6 @@ def serve(project: Project) -> int:
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=_DRAIN_S,
+        timeout_worker_healthcheck=_HANGS_S,
     )
     return 0
