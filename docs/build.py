@@ -44,6 +44,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "docs/clients.md",
         "docs/postgresql.md",
         "docs/s3.md",
+        "docs/scaling.md",
         "docs/upgrade.md",
         "docs/backup.md",
     ),

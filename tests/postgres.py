@@ -23,7 +23,7 @@ from sqlalchemy.exc import OperationalError
 _MOST_S = 60.0
 # It refuses to run as root.
 _OTHER_USER = "nobody"
-_OWNER = "continual"
+OWNER = "continual"
 
 
 class Server:
@@ -50,7 +50,7 @@ class Server:
 
     @property
     def base(self) -> str:
-        return f"postgresql+psycopg://{_OWNER}@127.0.0.1:{self.port}"
+        return f"postgresql+psycopg://{OWNER}@127.0.0.1:{self.port}"
 
     def new(self) -> str:
         self._made += 1
@@ -79,7 +79,7 @@ class Server:
 
     def make(self) -> None:
         some = ("--auth=trust", "--encoding=UTF8", "--no-sync")
-        self.tool("initdb", "-D", self._data, "-U", _OWNER, *some)
+        self.tool("initdb", "-D", self._data, "-U", OWNER, *some)
 
     def start(self, *options: str) -> None:
         """Start it, or start it again, and wait until it answers."""
@@ -139,7 +139,7 @@ class Server:
         other = Server(self._root, self._binaries, self._as_user.get("user"), name="standby")
         self.tool(
             "pg_basebackup",
-            *("-h", "127.0.0.1", "-p", str(self.port), "-U", _OWNER, "-D", other._data),
+            *("-h", "127.0.0.1", "-p", str(self.port), "-U", OWNER, "-D", other._data),
             *("-R", "--no-sync", "-c", "fast"),
         )
         other.start()

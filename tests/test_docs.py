@@ -49,6 +49,7 @@ ELSEWHERE = {
     "make test TESTS='-m claim'": ".github/workflows/ci.yml",
     "make test-containers": ".github/workflows/ci.yml",
     "make chaos": "tests/benchmarks/test_chaos.py::test_make_chaos_knows_its_faults",
+    "make test-outage": "tests/api/test_outage.py::deployed",
     "make systemd": "tests/shipping/test_systemd.py::installed",
 }
 # Its commands are run in their order by tests/container, which needs an engine.

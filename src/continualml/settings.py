@@ -218,7 +218,13 @@ class Settings(BaseSettings):
     prefect_port: int = Field(4200, ge=1, le=65535, description="port of the Prefect server")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="port of the MLflow server")
     dashboard_port: int = Field(8501, ge=1, le=65535, description="port of the dashboard")
-    workers: int = Field(1, ge=1, le=64, description="processes that serve")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        validation_alias=AliasChoices("CONTINUAL_WORKERS", "WEB_CONCURRENCY"),
+        description="processes that serve",
+    )
     max_body_bytes: int = Field(2_000_000, ge=1_000, description="largest request body")
     max_rows: int = Field(1_000, ge=1, description="most rows in one request")
     train_timeout_seconds: float = Field(120.0, gt=0, description="longest time of one fit")

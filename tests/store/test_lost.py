@@ -160,6 +160,16 @@ def test_a_connection_that_has_gone_dead_is_given_up(
     assert logged(engine) == ["a"]
 
 
+def test_of_several_hosts_the_one_that_answers_is_found(server: postgres.Server) -> None:
+    database = server.new().rpartition("/")[2]
+    hosts = f"host=127.0.0.1:{postgres.free_port()}&host=127.0.0.1:{server.port}"
+    engine = open_store(f"postgresql://{postgres.OWNER}@/{database}?{hosts}")
+    with write(engine) as conn:
+        append_observations(conn, [row("a")])
+    assert logged(engine) == ["a"]
+    engine.dispose()
+
+
 def test_a_server_that_takes_no_rows_any_more_is_left_and_no_fault_of_the_request(
     engine: Engine,
 ) -> None:
