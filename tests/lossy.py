@@ -22,6 +22,7 @@ class Lossy:
         self.silent = False
         # Whether the next COMMIT arrives, before both sides are cut off without an answer.
         self.lose_commit: bool | None = None
+        self.commits_before = 0  # that are passed on as usual
         self.lost = 0
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.own_port: int = self._listening.getsockname()[1]
@@ -63,8 +64,10 @@ class Lossy:
                 while self.silent:
                     time.sleep(0.02)
                 if asks and self.lose_commit is not None and b"COMMIT" in piece:
-                    self._lose(piece, here, there)
-                    return
+                    if not self.commits_before:
+                        self._lose(piece, here, there)
+                        return
+                    self.commits_before -= 1
                 there.sendall(piece)
         _end(here)
         _end(there)
