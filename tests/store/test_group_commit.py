@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -17,7 +17,7 @@ from sqlalchemy import event, select
 from sqlalchemy.engine import Engine
 
 from continualml import demo
-from continualml.store import ledger
+from continualml.store import ledger, tickets
 from continualml.store.engine import (
     Appender,
     StoreUnavailableError,
@@ -295,6 +295,38 @@ def test_while_another_process_writes_the_event_loop_turns(file: Engine) -> None
         return told, turns if waited else 0
 
     assert asyncio.run(beside()) == ([None], 20)
+
+
+def test_who_waits_too_long_is_told_that_nobody_knows_and_all_goes_on(
+    file: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tickets, "_PATIENCE_S", 0.3)
+
+    async def beside() -> list[str]:
+        commit, told = GroupCommit(file), list[str]()
+        with write(file) as conn:  # as a process does that holds the lock for long
+            take_numbers(conn, 1)
+            for name in ("late", "refused"):
+                try:
+                    await commit.submit([row(name)])
+                except StoreUnavailableError as error:
+                    told.append(type(error).__name__)
+        until = time.monotonic() + 20
+        while len(told) < 3:
+            assert time.monotonic() < until
+            with suppress(StoreUnavailableError):
+                await commit.submit([row("after")])
+                told.append("written")
+            await asyncio.sleep(0.02)
+        assert commit._in_thread == 0  # noqa: SLF001  else no process writes for it any more
+        commit.close()
+        return told
+
+    assert asyncio.run(beside()) == ["CommitUnknownError", "StoreUnavailableError", "written"]
+    with read(file) as conn:
+        there = list(conn.scalars(select(observations.c.observation_id)))
+    assert "refused" not in there
+    assert there.count("after") == 1
 
 
 def test_a_batch_takes_tickets_in_order_and_never_none() -> None:
