@@ -6,46 +6,30 @@ Asked for by ``make test-outage``: they take minutes.
 import json
 import os
 import signal
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
+from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 import psutil
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 
 from continualml.settings import Project
-from continualml.store import pointers, tables
-from continualml.store.engine import open_store, read, write
+from continualml.store import pointers
+from continualml.store.engine import open_store, write
 from tests import postgres
 from tests.api.conftest import project_in, registered, running
 from tests.lossy import Lossy
+from tests.several import Asking, Load, until, workers_of
 
 pytestmark = pytest.mark.outage
 
 # What docs/scaling.md says: nobody waits longer for the log.
 PATIENCE_S = 8.0
-AWAY = {
-    "urn:continualml:problem:store-unavailable",
-    "urn:continualml:problem:outcome-unknown",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    age: float
-    took_s: float
-    at: float
-    status: int
-    body: Any
-    retry_after: str | None
 
 
 @dataclass(slots=True)
@@ -57,129 +41,21 @@ class Deployment:
     pid: int
 
     def workers(self) -> set[int]:
-        found = set()
-        for one in psutil.Process(self.pid).children():
-            with suppress(psutil.NoSuchProcess):  # a zombie is one too
-                if any("spawn_main" in part for part in one.cmdline()):
-                    found.add(one.pid)
-        return found
+        return workers_of(self.pid)
 
     def both_serve(self) -> bool:
         counts = self.project.settings.data / "counts"  # a file for each, once it serves
         return len(self.workers()) == len(list(counts.glob("*/*.counts"))) == 2
 
-    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any, str | None]:
-        secret = self.project.settings.admin_token.read_text("utf-8").strip()
-        one = HTTPConnection("127.0.0.1", self.project.settings.port, timeout=60)
-        try:
-            sent = None if body is None else json.dumps(body)
-            one.request(method, path, sent, {"Authorization": f"Bearer {secret}"})
-            answer = one.getresponse()
-            return answer.status, json.loads(answer.read()), answer.headers["Retry-After"]
-        finally:
-            one.close()
+    def asks(self, path: str) -> int:
+        with Asking.of(self.project) as one:
+            return one.get(path)[0]
 
     def predicts(self) -> bool:
         body = {"features": {"age": -1.0, "debt": None}}
-        with suppress(OSError, HTTPException):
-            return self.ask("POST", "/predict", body)[0] == 200
+        with suppress(OSError, HTTPException), Asking.of(self.project) as one:
+            return bool(one.post("/predict", body)[0] == 200)
         return False
-
-
-@dataclass(slots=True)
-class Load:
-    """Clients that send rows, each of another age, over connections of their own."""
-
-    deployed: Deployment
-    name: int
-    n_clients: int = 6
-    pause_s: float = 0.02
-    answers: list[Answer] = field(default_factory=list)
-    broken: list[float] = field(default_factory=list)
-    _stopped: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list)
-
-    def __enter__(self) -> Self:
-        for i in range(self.n_clients):
-            thread = threading.Thread(target=self._send, args=(i,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join(60)
-            assert not thread.is_alive()
-
-    def _send(self, client: int) -> None:
-        n = 0
-        while not self._stopped.wait(self.pause_s):
-            n += 1
-            age = float(self.name * 10**8 + client * 10**6 + n)
-            began = time.monotonic()
-            try:
-                status, body, again = self.deployed.ask(
-                    "POST", "/predict", {"features": {"age": age, "debt": None}}
-                )
-            except (OSError, HTTPException):
-                self.broken.append(age)
-                continue
-            now = time.monotonic()
-            self.answers.append(
-                Answer(
-                    age=age,
-                    took_s=now - began,
-                    at=now,
-                    status=status,
-                    body=body,
-                    retry_after=again,
-                )
-            )
-
-    def check(self, engine: Engine) -> Counter[str]:
-        """Hold every answer against the log; count them by what was said."""
-        said: Counter[str] = Counter()
-        rows = self._rows(engine)
-        for one in self.answers:
-            there = rows.get(one.age, [])
-            if one.status == 200:
-                said["answered"] += 1
-                (told,) = one.body["predictions"]
-                (row,) = there  # neither lost nor doubled
-                assert row.observation_id == told["observation_id"]
-                kept = np.frombuffer(row.answer).tolist()
-                assert kept == list(told["probabilities"].values())
-                continue
-            assert one.status == 503
-            assert one.body["type"] in AWAY
-            assert int(str(one.retry_after)) >= 1
-            said[one.body["type"].rpartition(":")[2]] += 1
-            if one.body["type"].endswith("outcome-unknown"):
-                self._find_out(one, [row.observation_id for row in there])
-            else:
-                assert there == []  # it was told that nothing was recorded
-        again = self._rows(engine)
-        assert all(len(rows) == 1 for rows in again.values())
-        return said
-
-    def _find_out(self, one: Answer, there: list[str]) -> None:
-        """Send it again, as the problem says; it is recorded once, then as before."""
-        (name,) = one.body["observation_ids"]
-        assert there in ([], [name])
-        body = {"observation_id": name, "features": {"age": one.age, "debt": None}}
-        answers = [self.deployed.ask("POST", "/predict", body) for _ in range(2)]
-        assert [a[0] for a in answers] == [200, 200]
-        assert answers[0][1]["predictions"] == answers[1][1]["predictions"]
-
-    def _rows(self, engine: Engine) -> dict[float, list[Any]]:
-        found: dict[float, list[Any]] = {}
-        with read(engine) as conn:
-            for row in conn.execute(select(tables.observations)):
-                age = float(np.frombuffer(row.numeric)[0])
-                if int(age) // 10**8 == self.name:
-                    found.setdefault(age, []).append(row)
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -225,26 +101,17 @@ def say(figures: str) -> None:
     print(figures)  # noqa: T201  as it says
 
 
-def until(holds: Callable[[], bool], most_s: float = 150.0) -> float:
-    """Wait until something holds; tell how long that took."""
-    began = time.monotonic()
-    while not holds():
-        assert time.monotonic() - began < most_s
-        time.sleep(0.05)
-    return time.monotonic() - began
-
-
 def test_a_database_that_is_killed_and_started_again_loses_and_doubles_nothing(
     server: postgres.Server, deployed: Deployment, engine: Engine
 ) -> None:
     healed_s = []
-    with Load(deployed, 1) as load:
+    with Load(deployed.project, 1) as load:
         for _ in range(3):
             time.sleep(1.0)
             server.kill()
             until(lambda: load.answers[-1].status == 503)
-            assert deployed.ask("GET", "/livez")[0] == 200
-            assert deployed.ask("GET", "/readyz")[0] == 503
+            assert deployed.asks("/livez") == 200
+            assert deployed.asks("/readyz") == 503
             time.sleep(1.0)
             server.start()
             healed_s.append(until(deployed.predicts))
@@ -259,16 +126,18 @@ def test_a_database_that_is_killed_and_started_again_loses_and_doubles_nothing(
 def test_a_database_that_hangs_lets_nobody_wait_for_long(
     server: postgres.Server, deployed: Deployment, engine: Engine
 ) -> None:
-    with Load(deployed, 2) as load:
+    with Load(deployed.project, 2) as load:
         time.sleep(1.0)
         with server.hung():
             hung_at = time.monotonic()
             time.sleep(2 * PATIENCE_S)
-            status, health, _ = deployed.ask("GET", "/health")
+            with Asking.of(deployed.project) as one:
+                status, text = one.get("/health")
+            health = json.loads(text)
             assert "components" in health, health
             assert (status, health["components"]["store"]["status"]) == (503, "down")
-            assert deployed.ask("GET", "/readyz")[0] == 503
-            assert deployed.ask("GET", "/livez")[0] == 200
+            assert deployed.asks("/readyz") == 503
+            assert deployed.asks("/livez") == 200
             meanwhile = [one for one in load.answers if one.at > hung_at + 1.0]
         healed_s = until(deployed.predicts)
     said = load.check(engine)
@@ -290,7 +159,7 @@ def test_after_a_failover_to_a_synchronous_standby_everything_acknowledged_is_th
         try:
             with deployed_in(tmp_path, url, way) as deployed:
                 engine = open_store(deployed.project.settings.database_url)
-                with Load(deployed, 3) as load:
+                with Load(deployed.project, 3) as load:
                     time.sleep(2.0)
                     primary.kill()
                     until(lambda: load.answers[-1].status == 503)
@@ -310,7 +179,7 @@ def test_after_a_failover_to_a_synchronous_standby_everything_acknowledged_is_th
 def test_an_address_that_moves_without_a_word_is_given_up_and_found_again(
     deployed: Deployment, engine: Engine
 ) -> None:
-    with Load(deployed, 4) as load:
+    with Load(deployed.project, 4) as load:
         time.sleep(1.0)
         deployed.way.silent = True  # the old connections stay open, and nothing comes over them
         time.sleep(PATIENCE_S + 4.0)
@@ -334,11 +203,11 @@ def test_a_worker_that_starts_while_the_database_is_away_ends_nobody_and_serves_
     told: set[str] = set()
 
     def both_were_asked() -> bool:
-        with suppress(OSError, HTTPException):
-            status, body, again = deployed.ask("POST", "/predict", {"features": {}})
+        with suppress(OSError, HTTPException), Asking.of(deployed.project) as one:
+            status, headers, body = one.post("/predict", {"features": {}})
             assert status in {422, 503}
             if status == 503:
-                assert again == "1"
+                assert headers["Retry-After"] == "1"
                 told.add(body["type"])
         return starting in told
 
@@ -352,7 +221,7 @@ def test_a_worker_that_starts_while_the_database_is_away_ends_nobody_and_serves_
 def test_rows_of_a_worker_that_is_killed_beside_the_database_are_there_or_were_not_answered(
     server: postgres.Server, deployed: Deployment, engine: Engine
 ) -> None:
-    with Load(deployed, 5) as load:
+    with Load(deployed.project, 5) as load:
         time.sleep(1.0)
         os.kill(min(deployed.workers()), signal.SIGKILL)
         server.kill()

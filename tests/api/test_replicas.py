@@ -3,7 +3,6 @@
 Each test runs over SQLite, and with ``make test-outage`` over a real PostgreSQL.
 """
 
-import json
 import os
 import signal
 import threading
@@ -12,8 +11,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from http.client import HTTPConnection, HTTPException
-from typing import Any, Self
+from http.client import HTTPException
+from typing import Any
 
 import numpy as np
 import psutil
@@ -24,6 +23,7 @@ from continualml.settings import Project
 from continualml.store import pointers, tables
 from continualml.store.engine import open_store, read, write
 from tests.api.conftest import free_port, project_in, registered, running
+from tests.several import Asking, until, workers_of
 
 pytestmark = pytest.mark.journey
 
@@ -41,23 +41,16 @@ class Deployment:
     ports: tuple[int, int]
     first: int
 
-    def asking(self, server: int = 0) -> "Asking":
-        secret = self.project.settings.admin_token.read_text("utf-8").strip()
-        return Asking(HTTPConnection("127.0.0.1", self.ports[server], timeout=60), secret)
+    def asking(self, server: int = 0) -> Asking:
+        return Asking.of(self.project, self.ports[server])
 
     def workers(self) -> set[int]:
-        """List the processes that serve for the first server."""
-        found = set()
-        for one in psutil.Process(self.first).children():
-            with suppress(psutil.NoSuchProcess):  # a zombie is one too
-                if any("spawn_main" in part for part in one.cmdline()):
-                    found.add(one.pid)
-        return found
+        return workers_of(self.first)
 
     def until_two_serve(self) -> None:
         def both() -> bool:
             with suppress(OSError, HTTPException), self.asking() as one:
-                return b"continual_workers 2.0" in one.get("/metrics")
+                return b"continual_workers 2.0" in one.get("/metrics")[1]
             return False
 
         until(both)
@@ -68,31 +61,6 @@ class Deployment:
         with write(self.engine) as conn:
             pointers.point(conn, "loan", "champion", version, 0)
         return before, time.monotonic()
-
-
-@dataclass(slots=True)
-class Asking:
-    """One connection; httpx takes longer for a request than the server does."""
-
-    connection: HTTPConnection
-    secret: str
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.connection.close()
-
-    def get(self, path: str) -> bytes:
-        self.connection.request("GET", path, headers={"Authorization": f"Bearer {self.secret}"})
-        return self.connection.getresponse().read()
-
-    def post(self, path: str, body: object) -> tuple[int, str | None, Any]:
-        """Send a body; give status, version and what was answered."""
-        headers = {"Authorization": f"Bearer {self.secret}"}
-        self.connection.request("POST", path, json.dumps(body).encode(), headers)
-        answer = self.connection.getresponse()
-        return answer.status, answer.headers["X-Model-Version"], json.loads(answer.read())
 
 
 @pytest.fixture(
@@ -163,7 +131,7 @@ def test_one_id_sent_to_two_processes_at_the_same_instant_is_one_row_with_one_an
 ) -> None:
     together = threading.Barrier(2)
 
-    def send(server: int) -> list[tuple[int, str | None, Any]]:
+    def send(server: int) -> list[tuple[int, Any, Any]]:
         answers = []
         with deployed.asking(server) as asking:
             asking.get("/livez")
@@ -200,8 +168,8 @@ def test_every_process_follows_a_swap_within_the_time_that_is_stated_and_none_go
             with deployed.asking(server) as one:  # a new connection: any worker may take it
                 for _ in range(3):
                     asked = time.monotonic()
-                    _, version, _ = one.post("/predict", body)
-                    seen.append((asked, time.monotonic(), str(version)))
+                    _, headers, _ = one.post("/predict", body)
+                    seen.append((asked, time.monotonic(), headers["X-Model-Version"]))
 
     with ThreadPoolExecutor(3) as pool:
         asking = [pool.submit(ask, server) for server in (0, 0, 1)]
@@ -304,10 +272,3 @@ def logged(deployed: Deployment, prefix: str) -> dict[str, int]:
     asked = select(name, func.count()).where(name.startswith(prefix)).group_by(name)
     with read(deployed.engine) as conn:
         return {row[0]: row[1] for row in conn.execute(asked)}
-
-
-def until(holds: Callable[[], bool], most_s: float = 150.0) -> None:
-    end = time.monotonic() + most_s
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
