@@ -25,7 +25,12 @@ _SILENT_S: Final = 30.0
 
 
 class Patient(psycopg.Connection[Any]):
-    """A connection that is closed when its server says nothing for half a minute."""
+    """A connection that is closed when its server says nothing for half a minute.
+
+    ``most_s`` is another time, where a statement may well take longer than that.
+    """
+
+    most_s: float | None = None
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
         """Wait for what the server says to a statement.
@@ -39,17 +44,18 @@ class Patient(psycopg.Connection[Any]):
 
     def _heard(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
         """Pass on what psycopg's loop says ten times a second: whether the socket is ready."""
-        until = time.monotonic() + _SILENT_S
+        most_s = _SILENT_S if self.most_s is None else self.most_s
+        until = time.monotonic() + most_s
         try:
             wanted = next(gen)
             while True:
                 ready = yield wanted
                 now = time.monotonic()
                 if ready:
-                    until = now + _SILENT_S
+                    until = now + most_s
                 elif now > until:
                     self.pgconn.finish()
-                    raise psycopg.OperationalError(f"it has said nothing for {_SILENT_S:.0f} s")
+                    raise psycopg.OperationalError(f"it has said nothing for {most_s:.0f} s")
                 wanted = gen.send(ready)
         except StopIteration as ended:
             result: T = ended.value
