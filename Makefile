@@ -24,6 +24,13 @@ check: .setup
 audit: .setup
 	@.ci/audit $(UV)
 
+# The loop through as many seeds as there is time for; FIRST is the seed to begin with.
+MINUTES ?= 60
+FIRST ?= 0
+.PHONY: simulate
+simulate: .setup
+	$(UV) run --locked python -m tests.simulation --minutes $(MINUTES) --first $(FIRST)
+
 .PHONY: test-containers
 test-containers: .setup
 	@.ci/engine

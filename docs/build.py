@@ -64,6 +64,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "docs/strategies.md",
         "docs/without-labels.md",
         "docs/architecture.md",
+        "docs/simulation.md",
         "docs/retrospective.md",
     ),
     "When something is wrong": ("docs/runbook.md", "docs/observability.md", "docs/faults.md"),

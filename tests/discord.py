@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,6 +45,7 @@ class Discord:
     slow_s: float = 1.0
     faults: list[int | str] = field(default_factory=list)
     deleted: bool = False
+    now_s: Callable[[], float] = time.monotonic
     asked: list[Asked] = field(default_factory=list)
     messages: dict[str, Json] = field(default_factory=dict)
     _began: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -73,7 +74,7 @@ class Discord:
         self, method: str
     ) -> tuple[tuple[int, Json, dict[str, str]] | None, dict[str, str]]:
         """Count a request in its route's window; one too many is told when it may come again."""
-        now = time.monotonic()
+        now = self.now_s()
         if now - self._began[method] >= self.window_s:
             self._began[method], self._used[method] = now, 0
         self._used[method] += 1

@@ -50,6 +50,11 @@ ELSEWHERE = {
     "make test-containers": ".github/workflows/ci.yml",
     "make chaos": "tests/benchmarks/test_chaos.py::test_make_chaos_knows_its_faults",
     "make test-outage": "tests/api/test_outage.py::deployed",
+    "make simulate": ".github/workflows/nightly.yml",
+    "python -m tests.simulation --seed 123": "tests/simulation/test_simulation.py"
+    "::test_a_seed_is_the_same_run_in_another_process_to_the_last_bit",
+    "python -m tests.simulation.planted": "tests/simulation/test_simulation.py"
+    "::test_each_bug_that_is_planted_still_has_its_place",
     "make systemd": "tests/shipping/test_systemd.py::installed",
 }
 # Its commands are run in their order by tests/container, which needs an engine.

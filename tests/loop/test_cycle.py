@@ -2,7 +2,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -15,7 +15,8 @@ from continualml.learning.table import Table
 from continualml.loop import begin, carry_out, cycle
 from continualml.loop.build import this_build
 from continualml.loop.cycle import Loop
-from continualml.loop.training import Limits, Trainer, TrainingError
+from continualml.loop.replay import replay
+from continualml.loop.training import Limits, Product, Trainer, TrainingError
 from continualml.model import Feature, Learner, Model
 from continualml.records import DecisionKind, Rows, Scored, TrainingFailed
 from continualml.store import leases, ledger, log, pointers, windows
@@ -85,6 +86,36 @@ def test_two_turns_at_once_do_no_harm(home: Home) -> None:
     with pytest.raises(carry_out.OvertakenError), write(home.engine) as conn:
         carry_out.take_in(conn, old, "demo", failed, at=0.0, recorded_at="2026-01-01")
     assert kinds(home) == before
+
+
+def test_two_processes_that_begin_a_model_at_once_have_one_first_champion(
+    tmp_path: Path, engine: Engine, trainer: Trainer
+) -> None:
+    def loop_with(trains: Trainer) -> Loop:
+        return Loop(
+            engine=engine,
+            artifacts=tmp_path / "artifacts",
+            models={"demo": demo.DEMO},
+            trainer=trains,
+            holder="test",
+        )
+
+    class Overtaken(Trainer):
+        """While it fits, another process begins the model."""
+
+        def fit(self, *args: Any, **kwargs: Any) -> Product:
+            made = trainer.fit(*args, **kwargs)
+            begin.from_table(loop_with(trainer), "demo", demo_table(300, seed=0))
+            return made
+
+    with pytest.raises(InputError, match="a model without a champion"):
+        begin.from_table(loop_with(Overtaken()), "demo", demo_table(300, seed=0))
+    with read(engine) as conn:
+        told = [e.decision.kind for e in ledger.entries(conn)]
+        again = replay(conn, "demo")
+        assert [v.version for v in pointers.versions_of(conn, "demo")] == [1]
+    assert told.count("first") == 1
+    assert again.differences == ()
 
 
 def test_no_version_is_ever_scored_on_a_row_that_it_saw(home: Home) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import given
@@ -285,6 +286,18 @@ def test_a_lease_is_held_by_one_and_ends_when_the_clock_was_set_back(engine: Eng
     with write(engine) as conn:
         conn.execute(update(tables.leases).values(**future))
     assert leases.acquire(engine, "cycle", "two", 60)
+
+
+def test_a_lease_that_was_taken_while_another_waited_to_write_is_held(engine: Engine) -> None:
+    taken: list[bool] = []
+
+    def first(*_connection: object) -> None:
+        if not taken:  # "two" is about to begin, and does not hold the store yet
+            taken.append(True)
+            assert leases.acquire(engine, "cycle", "one", 60)
+
+    sqlalchemy.event.listen(engine, "checkout", first)
+    assert not leases.acquire(engine, "cycle", "two", 60)
 
 
 def test_a_way_back_that_is_a_blend_has_the_revision_that_it_had_as_champion(

@@ -1,9 +1,8 @@
 """How components are, as the store knows it: for ``/health``, and for those who tell people."""
 
-from datetime import UTC, datetime
-
 from sqlalchemy import Connection
 
+from continualml import clock
 from continualml.records import Json
 from continualml.settings import Project
 from continualml.store import channels, failed_turns, leases, outbox, snapshots
@@ -82,4 +81,4 @@ def _told(conn: Connection, destination: str, *, expected: bool) -> Json:
 
 def _age_s(conn: Connection, name: str) -> float | None:
     beat = leases.last_beat_in(conn, name)
-    return None if beat is None else datetime.now(UTC).timestamp() - beat
+    return None if beat is None else clock.now().timestamp() - beat

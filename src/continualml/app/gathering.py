@@ -2,10 +2,10 @@
 
 import itertools
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
+from continualml import clock
 from continualml.decide import SINCE_ALARM
 from continualml.loop import reasons
 from continualml.model import Model
@@ -97,7 +97,7 @@ def day(
     before = ledger.last_until(conn, since) if since else None
     seq = int(before.decision.basis.get("decided_from", {}).get("outcome", 0)) if before else 0
     models = {name: _standing(conn, project.models[name], seq if since else None) for name in names}
-    at = datetime.now(UTC).isoformat(timespec="seconds")
+    at = clock.now().isoformat(timespec="seconds")
     return Day(models=models, components=components, at=at, since=since)
 
 

@@ -4,7 +4,6 @@ The ledger is read behind its end: a decision and its notices cannot come apart,
 nothing of those who are told.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 from sqlalchemy import Connection, Engine
 
+from continualml import clock
 from continualml.app import components, gathering
 from continualml.integrations import nearby
 from continualml.notices import of_components, of_decision
@@ -43,18 +43,22 @@ class Noticing:
     channel: str
     settle_s: float = 30.0
     grace_s: float = 120.0
-    _began: float = field(default_factory=time.monotonic)
+    _began: float = field(init=False)
     _checked: float = float("-inf")
     _seen: Mapping[str, Component] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Begin now."""
+        self._began = clock.steady_s()
 
     def look(self) -> None:
         """Queue what is new: decisions at once, the rest once a check interval."""
         self._decisions()
-        if time.monotonic() - self._checked < self.project.settings.check_interval_seconds:
+        if clock.steady_s() - self._checked < self.project.settings.check_interval_seconds:
             return
-        self._checked = time.monotonic()
+        self._checked = clock.steady_s()
         self._seen = seen(self.engine, self.project, up_for_s=self._checked - self._began)
-        now = datetime.now(UTC)
+        now = clock.now()
         with write(self.engine) as conn:
             there = _there(conn, self.channel)
             self._components(conn, there, now)
@@ -96,7 +100,7 @@ class Noticing:
             yield {"event": DECISION, "what": event, "n": entry.n}
 
     def _components(self, conn: Connection, there: Channel, now: datetime) -> None:
-        starting = time.monotonic() - self._began < self.grace_s
+        starting = clock.steady_s() - self._began < self.grace_s
         seen = {n: c for n, c in self._seen.items() if c.status == OK or not starting}
         before = {name: Watched(**one) for name, one in there.watched.items()}
         after, changes = of_components.step(

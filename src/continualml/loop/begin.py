@@ -1,10 +1,10 @@
 """The first champion, from a user's file: its rows go into the log like all others."""
 
 import hashlib
-from datetime import UTC, datetime
 
 import msgspec
 
+from continualml import clock
 from continualml.errors import InputError, Said
 from continualml.learning.table import Table
 from continualml.loop import carry_out
@@ -39,7 +39,7 @@ def from_table(loop: Loop, name: str, table: Table) -> LedgerEntry:
                 got=Said("one with"),
                 remedy="the loop trains the next ones by itself",
             )
-    now = datetime.now(UTC).timestamp()
+    now = clock.now().timestamp()
     numeric = table.rows.numeric.astype("<f8")
     texts_of = table.rows.categorical.tolist()
     content = numeric.tobytes() + msgspec.json.encode((texts_of, table.labels))

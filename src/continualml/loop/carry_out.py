@@ -12,7 +12,9 @@ from continualml.errors import InputError
 from continualml.loop.making import Made
 from continualml.model import Model
 from continualml.records import (
+    Built,
     Decision,
+    Declared,
     Events,
     Json,
     LedgerEntry,
@@ -153,11 +155,43 @@ def take_in(
         If the log has an outcome that this turn has not taken in.
     """
     seen = known.standing.seq if known.standing else 0
-    if known.standing and log.last_outcome(conn, name) != seen:
+    if log.last_outcome(conn, name) != seen:
         raise OvertakenError(f"another turn of {name} has written first")
     numbered = log.append_outcome(conn, name, outcome, at)
     ahead = ahead and _numbered(ahead, numbered.seq)
     return _settled(conn, known, numbered, recorded_at=recorded_at, ahead=ahead)
+
+
+def begin(
+    conn: Connection,
+    model: Model,
+    build: dict[str, str],
+    new: Made,
+    *,
+    at: float,
+    recorded_at: str,
+) -> LedgerEntry:
+    """Let the first champion answer: policy, build and version, in one transaction.
+
+    Raises
+    ------
+    OvertakenError
+        If the model has a champion by now: who trained may have trained beside another process.
+    """
+    before = known(conn, model.name)
+    if before.standing is not None:
+        raise OvertakenError(f"{model.name} has got its first champion meanwhile")
+    outcomes: list[Outcome] = [
+        Declared(model=model),
+        register(conn, model.name, new, recorded_at),
+    ]
+    if before.build != build:
+        outcomes.insert(1, Built(build=build))
+    entries: tuple[LedgerEntry, ...] = ()
+    for outcome in outcomes:
+        numbered = log.append_outcome(conn, model.name, outcome, at)
+        before, entries = _settled(conn, before, numbered, recorded_at=recorded_at)
+    return entries[-1]
 
 
 def foreign(conn: Connection, name: str) -> log.Numbered | None:

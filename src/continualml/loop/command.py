@@ -1,11 +1,10 @@
 """What a person commands (who answers, what is no fault): checked, one transaction, written."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine
 
-from continualml import decide
+from continualml import clock, decide
 from continualml.errors import InputError
 from continualml.loop import carry_out
 from continualml.loop.making import FEWEST_REFERENCE_ROWS
@@ -88,7 +87,7 @@ def _taken_in(
 ) -> LedgerEntry:
     if not said.strip():
         raise InputError("because", expected="a reason, for those who ask later", got=said)
-    now = datetime.now(UTC)
+    now = clock.now()
     recorded_at = now.isoformat(timespec="milliseconds")
     with write(engine) as conn:
         while carry_out.take_in_foreign(conn, name, recorded_at=recorded_at):

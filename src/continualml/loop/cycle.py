@@ -1,18 +1,16 @@
 """One turn of the loop, top to bottom: check, decide, train, promote, notify."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol, TypeVar
 
 from loguru import logger
 from sqlalchemy import Engine
 
-from continualml import decide
+from continualml import clock, decide
 from continualml.errors import InputError, Said, UnreachableError
 from continualml.loop import carry_out, making, periods
 from continualml.loop.build import this_build
@@ -52,6 +50,28 @@ def plainly(_name: str, step: Callable[[], T], /) -> T:
     return step()
 
 
+@contextmanager
+def meanwhile(act: Callable[[], object], every_s: float) -> Iterator[None]:
+    """Call a function again and again, in a thread of its own, until the block ends.
+
+    Where the store is not there the next call may find it again.
+    """
+    done = threading.Event()
+
+    def again() -> None:
+        while not done.wait(every_s):
+            with suppress(StoreUnavailableError):
+                act()
+
+    thread = threading.Thread(target=again, name="meanwhile", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What a turn came to: the last decision's kind and reason, and how many rows it read.
@@ -81,6 +101,8 @@ class Loop:
         Seconds after which a turn leaves what is still waiting to the next one.
     build
         What it runs on, for the ledger.
+    meanwhile
+        Renews the lease while a turn lasts: calls a function every so many seconds.
     """
 
     engine: Engine
@@ -90,6 +112,7 @@ class Loop:
     holder: str
     most_s: float = 25.0
     build: dict[str, str] = field(default_factory=this_build)
+    meanwhile: Callable[[Callable[[], object], float], AbstractContextManager[None]] = meanwhile
     _shelves: dict[str, carry_out.Shelf] = field(default_factory=dict)
 
     def waiting(self, name: str) -> int:
@@ -132,30 +155,36 @@ class Loop:
         InputError
             If the model has a champion already, or no version comes of the rows.
         """
-        model = self._model(name)
-        order = decide.Order(strategy=making.FIRST, through=through)
         with read(self.engine) as conn:
             known = carry_out.known(conn, name)
-            model = periods.in_rows(conn, model, known)
-        if known.standing is not None:
-            raise InputError(
-                f"models.{name}",
-                expected="a model without a champion",
-                got=Said("one with"),
-                remedy="the loop trains the next ones by itself",
-            )
+        try:
+            if known.standing is None:
+                return self._first(self._model(name), through)
+        except carry_out.OvertakenError:
+            pass  # somebody else was quicker: as if it had been there before
+        raise InputError(
+            f"models.{name}",
+            expected="a model without a champion",
+            got=Said("one with"),
+            remedy="the loop trains the next ones by itself",
+        )
+
+    def _first(self, model: Model, through: int) -> LedgerEntry:
+        order = decide.Order(strategy=making.FIRST, through=through)
+        with read(self.engine) as conn:
+            model = periods.in_rows(conn, model, decide.Known())
         new = self._made(model, None, order)
-        if isinstance(new, TrainingFailed):
+        if not isinstance(new, making.Made):
+            got = new.because if isinstance(new, TrainingFailed) else type(new).__name__
             expected = "a learner and rows that give a version"
-            raise InputError(f"models.{name}", expected=expected, got=Said(new.because))
-        known, _ = self._take_in(known, model, Declared(model=model))
-        if known.build != self.build:
-            known, _ = self._take_in(known, model, Built(build=self.build))
-        _, entries = self._take_in(known, model, new)
-        return entries[-1]
+            raise InputError(f"models.{model.name}", expected=expected, got=Said(got))
+        now = clock.now()
+        at, recorded_at = now.timestamp(), now.isoformat(timespec="milliseconds")
+        with write(self.engine) as conn:
+            return carry_out.begin(conn, model, self.build, new, at=at, recorded_at=recorded_at)
 
     def _turn(self, model: Model, run: Run) -> Verdict:
-        until = time.monotonic() + self.most_s
+        until = clock.steady_s() + self.most_s
         entries = self._caught_up(model.name)
         with read(self.engine) as conn:
             known = carry_out.known(conn, model.name)
@@ -171,11 +200,11 @@ class Loop:
             entries += some
         while True:
             # What was ordered first: which versions meet the next rows must not depend on luck.
-            while _standing(known).orders and time.monotonic() < until:
+            while _standing(known).orders and clock.steady_s() < until:
                 makes = run("train", partial(self._train, known, model, until))
                 known, some = run("promote", partial(self._promote, known, model, makes))
                 entries += some
-            if time.monotonic() >= until:
+            if clock.steady_s() >= until:
                 break
             shelf = self._shelf(model)
             scored = run("check", partial(making.scored, shelf, model, _standing(known)))
@@ -193,7 +222,7 @@ class Loop:
         with read(self.engine) as conn:
             more = carry_out.foreign(conn, name) is not None
         while more:
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            now = clock.now().isoformat(timespec="milliseconds")
             with write(self.engine) as conn:
                 some = carry_out.take_in_foreign(conn, name, recorded_at=now)
             entries += some
@@ -207,7 +236,7 @@ class Loop:
         if n < _FIRST_ROWS:
             because = f"{n} labelled rows; the first champion needs {_FIRST_ROWS}, or a file"
             return Verdict(model=model.name, kind="keep", because=because)
-        entry = run("train", partial(self.first, model.name, through=through))
+        entry = run("train", partial(self._first, model, through))
         run("notify", partial(_tell, [entry]))
         return _verdict_of([entry], model, n)
 
@@ -232,7 +261,7 @@ class Loop:
         fits = [o for o in state.orders if o.strategy != decide.BLEND]
         makes: list[Makes] = []
         for order in fits or state.orders:
-            if makes and time.monotonic() > until:
+            if makes and clock.steady_s() > until:
                 break
             makes.append(self._made(model, state, order))
         return makes
@@ -262,7 +291,7 @@ class Loop:
         return known, entries
 
     def _take_in(self, known: decide.Known, model: Model, what: Outcome | making.Made) -> Taken:
-        now = datetime.now(UTC)
+        now = clock.now()
         at, recorded_at = now.timestamp(), now.isoformat(timespec="milliseconds")
         name = model.name
         if isinstance(what, making.Made):
@@ -288,23 +317,15 @@ class Loop:
     @contextmanager
     def _lease(self, name: str) -> Iterator[bool]:
         """Hold the model's lease for as long as the turn takes."""
-        lease, done = f"cycle:{name}", threading.Event()
-        if not leases.acquire(self.engine, lease, self.holder, _LEASE_S):
+        lease = f"cycle:{name}"
+        take = partial(leases.acquire, self.engine, lease, self.holder, _LEASE_S)
+        if not take():
             yield False
             return
-
-        def renew() -> None:
-            while not done.wait(_LEASE_S / 3):
-                with suppress(StoreUnavailableError):  # back before the lease ends, or overtaken
-                    leases.acquire(self.engine, lease, self.holder, _LEASE_S)
-
-        renewing = threading.Thread(target=renew, name=lease, daemon=True)
-        renewing.start()
         try:
-            yield True
+            with self.meanwhile(take, _LEASE_S / 3):
+                yield True
         finally:
-            done.set()
-            renewing.join()
             leases.release(self.engine, lease, self.holder)
 
 

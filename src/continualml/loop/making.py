@@ -1,6 +1,5 @@
 """What the loop measures and makes: answers on labelled rows, refits, the blend's graph."""
 
-import time
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +8,7 @@ import numpy as np
 from loguru import logger
 from numpy.typing import NDArray
 
-from continualml import decide
+from continualml import clock, decide
 from continualml.errors import InputError
 from continualml.evidence import blend, blocks, usual_delay
 from continualml.evidence.reference import answered, codes, columns_of, labelled, of_columns
@@ -260,7 +259,7 @@ def _fitted(
     past: Past, trainer: Trainer, model: Model, state: decide.Standing | None, order: decide.Order
 ) -> Made | TrainingFailed:
     """Fit on all but the newest rows, and check on those beside the strategy's predecessor."""
-    began = time.perf_counter()
+    began = clock.steady_s()
     window = past.training(order.through, _span(past, model, order), order.without)
     if order.by_observation and order.since is not None:
         window = window.only(window.observation_seq >= order.since)
@@ -291,7 +290,7 @@ def _fitted(
         worse_by=float(worse.mean()),
         standard_error=float(worse.std(ddof=1)) / hold**0.5,
         predecessor=predecessor,
-        seconds=time.perf_counter() - began,
+        seconds=clock.steady_s() - began,
         block=(model.policy.block or blocks.estimate(own)) if order.strategy == FIRST else None,
     )
     check = {"hold": hold, **{f"hold_{m}": mean for m, (mean, _) in held.items()}}

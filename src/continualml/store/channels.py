@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from continualml import clock
 from continualml.records import Json
 from continualml.store import outbox
 from continualml.store.tables import channels, ledger
@@ -48,7 +48,7 @@ def opened(conn: Connection, name: str, key: str) -> Channel:
     there = get(conn, name)
     if there is None:
         last = conn.execute(select(func.max(ledger.c.n))).scalar() or 0
-        now = datetime.now(UTC).timestamp()
+        now = clock.now().timestamp()
         new = Channel(
             name=name, key=key, told=last, digested_at=now, living=None, parked=None, watched={}
         )

@@ -1,9 +1,8 @@
 """Turns of the loop that failed, one row a model: they stay until its next turn goes well."""
 
-from datetime import UTC, datetime
-
 from sqlalchemy import Connection, Engine, delete, insert, select
 
+from continualml import clock
 from continualml.store.engine import read, write
 from continualml.store.tables import failed_turns
 
@@ -13,7 +12,7 @@ _LONGEST = 300
 def note(engine: Engine, model: str, error: Exception) -> None:
     """Note why a model's turn failed, for those who look from other processes."""
     because = f"{type(error).__name__}: {error}"[:_LONGEST]
-    now = datetime.now(UTC).timestamp()
+    now = clock.now().timestamp()
     with write(engine) as conn:
         conn.execute(delete(failed_turns).where(failed_turns.c.model == model))
         conn.execute(insert(failed_turns).values(model=model, because=because, recorded_at=now))

@@ -1,9 +1,8 @@
 """Leases: who may turn a loop now."""
 
-from datetime import UTC, datetime
-
 from sqlalchemy import Connection, Engine, delete, insert, select
 
+from continualml import clock
 from continualml.store.engine import read, write
 from continualml.store.tables import leases
 
@@ -17,8 +16,9 @@ def acquire(engine: Engine, name: str, holder: str, ttl_s: float) -> bool:
     A lease that was taken in the future has been taken by a clock that was set back since: it
     counts as run out, so that nobody waits for the clock.
     """
-    now = datetime.now(UTC).timestamp()
     with write(engine) as conn:
+        # Not before: a lease that was taken while this one waited to write is not of the future.
+        now = clock.now().timestamp()
         row = conn.execute(select(leases).where(leases.c.name == name)).one_or_none()
         if row and row.holder != holder and row.taken_at <= now < row.expires_at:
             return False
@@ -37,7 +37,7 @@ def release(engine: Engine, name: str, holder: str) -> None:
 
 def beat(engine: Engine, name: str) -> None:
     """Note that something happened now, for ``last_beat``."""
-    now = datetime.now(UTC).timestamp()
+    now = clock.now().timestamp()
     with write(engine) as conn:
         conn.execute(delete(leases).where(leases.c.name == name))
         conn.execute(insert(leases).values(name=name, holder="", taken_at=now, expires_at=now))

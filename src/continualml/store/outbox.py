@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from continualml import clock
 from continualml.records import Json
 from continualml.store.tables import outbox
 
@@ -34,7 +34,7 @@ def enqueue(conn: Connection, destination: str, body: Json) -> None:
             state=WAITING,
             attempts=0,
             due_at=0.0,
-            recorded_at=datetime.now(UTC).timestamp(),
+            recorded_at=clock.now().timestamp(),
         )
     )
 
@@ -54,8 +54,9 @@ def due(conn: Connection, destination: str, limit: int = 100) -> list[Message]:
     """Read what waits, the oldest first; nothing until the oldest may be tried again.
 
     A later message never overtakes one that failed: an alias would end where it pointed before.
+    A clock that is set back by hours does not hold messages up for hours.
     """
-    now = datetime.now(UTC).timestamp()
+    now = clock.now().timestamp()
     asked = (
         select(outbox)
         .where(outbox.c.destination == destination, outbox.c.state == WAITING)
@@ -89,7 +90,7 @@ def waits_s(conn: Connection, destination: str) -> float | None:
             outbox.c.destination == destination, outbox.c.state == WAITING
         )
     ).scalar()
-    return None if oldest is None else datetime.now(UTC).timestamp() - float(oldest)
+    return None if oldest is None else clock.now().timestamp() - float(oldest)
 
 
 def last_refusal(conn: Connection, destination: str) -> str | None:
@@ -122,7 +123,7 @@ def refused(conn: Connection, message_id: int, because: str) -> None:
 
 def retry(conn: Connection, message_id: int, because: str, after_s: float) -> None:
     """Try a message again later, within ten minutes."""
-    due_at = datetime.now(UTC).timestamp() + min(after_s, _LONGEST_S)
+    due_at = clock.now().timestamp() + min(after_s, _LONGEST_S)
     conn.execute(
         update(outbox)
         .where(outbox.c.id == message_id)
@@ -132,7 +133,7 @@ def retry(conn: Connection, message_id: int, because: str, after_s: float) -> No
 
 def postpone(conn: Connection, message_id: int, after_s: float) -> None:
     """Try a message later, within ten minutes, that nothing is wrong with."""
-    due_at = datetime.now(UTC).timestamp() + min(after_s, _LONGEST_S)
+    due_at = clock.now().timestamp() + min(after_s, _LONGEST_S)
     conn.execute(update(outbox).where(outbox.c.id == message_id).values(due_at=due_at))
 
 

@@ -2,10 +2,8 @@
 
 import math
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from itertools import accumulate
 
 import numpy as np
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from continualml import clock
 from continualml.app.api import guard
 from continualml.app.api.fetching import Fetching, UnderWayError
 from continualml.app.api.guard import Guard
@@ -72,9 +71,9 @@ class Champion:
         return [together[to - n : to] for n, to in zip(sizes, ends, strict=True)]
 
     def _timed(self, rows: Rows) -> NDArray[np.float64]:
-        began = time.perf_counter()
+        began = clock.steady_s()
         answer = self.session.answer(rows, self.weights)
-        self.guard.ran(len(rows), time.perf_counter() - began)
+        self.guard.ran(len(rows), clock.steady_s() - began)
         return answer
 
     def can_answer(self, several: list[Rows]) -> bool:
@@ -204,7 +203,7 @@ class Champions:
         away.add(version)
         logger.error("{}: version {} is unfit: {}", name, version, tripped.because)
         self._note(name, Unfit(version=version, guard=tripped.guard, because=tripped.because))
-        self.failures[name] = Failure(version=version, because=tripped.because, at=time.monotonic())
+        self.failures[name] = Failure(version=version, because=tripped.because, at=clock.steady_s())
         self._fall_back(name, instead)
 
     def _note(self, name: str, unfit: Unfit) -> None:
@@ -216,7 +215,7 @@ class Champions:
         """Log what was found, for the loop; what cannot be written now stays for the next look."""
         while self._untold:
             with write(self._engine) as conn:
-                guard.append(conn, *self._untold[0], at=datetime.now(UTC).timestamp())
+                guard.append(conn, *self._untold[0], at=clock.now().timestamp())
             del self._untold[0]
 
     def _answers(self, name: str, version: int) -> bool:
@@ -238,7 +237,7 @@ class Champions:
             self.failures.pop(name, None)
             self._found[name].clear()
             return current.revision != pointer.revision
-        waited = failure is None or time.monotonic() - failure.at >= _TRY_AGAIN_S
+        waited = failure is None or clock.steady_s() - failure.at >= _TRY_AGAIN_S
         return waited or (failure is not None and failure.version != pointer.version)
 
     def _instead(
@@ -280,7 +279,7 @@ class Champions:
         known = pointers.version(conn, name, version)
         if known is None:
             because = f"version {version} is not registered"
-            return Failure(version=version, because=because, at=time.monotonic())
+            return Failure(version=version, because=because, at=clock.steady_s())
         try:
             session = Session(self._bytes(known.sha256))
         except (ArtifactError, InputError, UnreachableError) as error:
@@ -288,11 +287,11 @@ class Champions:
         try:
             session.fits(self._models[name])
         except InputError as error:
-            return Failure(version=version, because=str(error), at=time.monotonic(), unfit=False)
+            return Failure(version=version, because=str(error), at=clock.steady_s(), unfit=False)
         try:
             session.warm()
         except InputError as error:
-            return Failure(version=version, because=str(error), at=time.monotonic())
+            return Failure(version=version, because=str(error), at=clock.steady_s())
         before_s = current.guard.known_s() if current is not None else None
         guarded = Guard(before_s=before_s)
         return Champion(known, session, pointer.revision, weights, guarded)
@@ -357,7 +356,7 @@ class Repeated(threading.Thread):
 
 def _unread(version: int, error: ArtifactError | InputError | UnreachableError) -> Failure:
     # What is being brought is looked for again at the next look.
-    at = -math.inf if isinstance(error, UnderWayError) else time.monotonic()
+    at = -math.inf if isinstance(error, UnderWayError) else clock.steady_s()
     unfit = not isinstance(error, UnreachableError)
     return Failure(version=version, because=str(error), at=at, unfit=unfit)
 
