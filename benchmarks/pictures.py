@@ -18,7 +18,7 @@ from benchmarks.decisions.worlds import Floats
 from continualml.evidence import growth, loss
 from continualml.evidence.loss import LossQuestion
 
-_BLOCK, _BUDGET, _FAMILIES = 48, 10_000, 4
+_BLOCK, _BUDGET, _PART = 48, 10_000, 0.24
 _FIRST, _HELD, _TOLERANCE = 1_000, 200, 0.02
 _INK, _MARK, _SOFT = "#1b2733", "#c8442f", "#7f95a8"
 _RULES = {
@@ -47,7 +47,7 @@ def draw_evidence(path: Path) -> dict[str, float]:
     wrong = _errors_of_the_first_model()
     held, later = wrong[:_HELD], wrong[_HELD:]
     level = float(held.mean() + 1.645 * held.std(ddof=1) / np.sqrt(_HELD)) + _TOLERANCE
-    question = LossQuestion(promised=level, budget=_FAMILIES * _BUDGET, block=_BLOCK)
+    question = LossQuestion(promised=level, budget=_BUDGET / _PART, block=_BLOCK)
     means = later[: len(later) // _BLOCK * _BLOCK].reshape(-1, _BLOCK).mean(axis=1)
     real = _evidence(question, means)
     alarm = int(np.flatnonzero(real >= question.threshold)[0])
@@ -66,7 +66,7 @@ def draw_evidence(path: Path) -> dict[str, float]:
     axes.plot(rows[: alarm + 1], real[: alarm + 1], color=_INK, label="as it was", linewidth=1.8)
     axes.axhline(question.threshold, color=_MARK, linestyle="--", linewidth=1)
     axes.annotate(
-        "threshold: 4 x 10,000 / 48 = 833", (rows[0], question.threshold * 1.2), color=_MARK
+        "threshold: 10,000 / 48 / .24 = 868", (rows[0], question.threshold * 1.2), color=_MARK
     )
     axes.plot(rows[alarm], real[alarm], "o", color=_MARK, label=f"alarm at row {rows[alarm]:,}")
     axes.set(yscale="log", ylim=(0.01, 5_000), xlabel="row", ylabel="evidence")

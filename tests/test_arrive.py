@@ -71,7 +71,7 @@ def test_labels_that_come_late_are_said_and_nothing_else_follows() -> None:
     said = world.take(arriving(world, np.full(400, 30.0)))
     assert set(about_delay(said)) == {"labels late"}
     (first,) = said  # once, however long it lasts
-    assert first.basis["alarm_evidence"] >= first.basis["alarm_threshold"] == 4 * 2_000 / BLOCK
+    assert first.basis["alarm_evidence"] >= first.basis["alarm_threshold"] == 2_000 / 0.24 / BLOCK
     assert first.seq == first.basis["at"] > before.coming.seq
     assert first.basis["began"] > before.coming.seq - 3 * BLOCK  # the open block's first row
     after = replace(world.state, coming=before.coming, seq=before.seq)

@@ -546,7 +546,7 @@ def test_labels_that_look_flipped_are_a_fault_and_nothing_is_learnt_from_them() 
     world.take(trained("short", 2, 100))
     world.go(400)
     world.level = {1: 0.95, 2: 0.95}  # whatever answered rightly is contradicted now
-    world.go(100)
+    world.go(130)
     alarm = next(d for d in world.said if d.kind == "alarm")
     assert alarm.basis["diagnosis"] == "label fault"
     assert world.state.incident is not None
@@ -618,7 +618,7 @@ def test_a_champion_that_went_bad_alone_is_no_label_fault() -> None:
     world.take(trained("short", 2, 100))
     world.go(200)
     world.level = {1: 0.95, 2: 0.01}
-    world.go(100)
+    world.go(130)
     alarm = next(d for d in world.said if d.kind == "alarm")
     assert alarm.basis["diagnosis"] == "concept change"
 

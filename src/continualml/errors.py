@@ -18,7 +18,14 @@ class InputError(ValueError):
         What belongs there, and what came.
     remedy
         What to do, if that is known.
+
+    Attributes
+    ----------
+    rows
+        How many rows are refused with it; 1 where nobody counted them.
     """
+
+    rows: int = 1
 
     def __init__(
         self, where: str, *, expected: str, got: object, remedy: str | None = None

@@ -250,6 +250,27 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What one serving process answered and refused for a model until the number ``seq``.
+
+    It counts rows since that process's window before. ``fields`` are refused rows by the field at
+    fault, a few of them by name.
+    """
+
+    seq: int
+    answered: int
+    refused: int
+    fields: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """Outcome: what serving processes answered and refused, in the order of the numbers."""
+
+    windows: tuple[Counted, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingFailed:
     """Outcome: no version came of it (time, memory, one class only, a graph that differs…)."""
 
@@ -342,6 +363,7 @@ Outcome = (
     | Watched
     | DelaysDescribed
     | Arrived
+    | Intake
     | TrainingFailed
     | Declared
     | Built

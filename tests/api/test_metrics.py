@@ -163,6 +163,7 @@ def test_what_the_loop_has_written_is_told(api: httpx.Client, project: Project) 
             "gate": {"newest-500": {"version": 2, "evidence": 3.0, "threshold": 4.0}},
             "columns": {"age": 0.125},
             "delay": {"level": 0.5, "silent": True},
+            "refused_rows": {"level": 0.25, "usual_at_most": 0.03},
             "incident": "broken feed: age",
         },
     }  # fmt: skip
@@ -185,6 +186,7 @@ def test_what_the_loop_has_written_is_told(api: httpx.Client, project: Project) 
     assert value(found, ratio, model="loan", detector="gate", of="newest-500") == 0.75
     assert value(found, ratio, model="loan", detector="column", of="age") == 0.125
     assert value(found, ratio, model="loan", detector="delay", of="") == 0.5
+    assert value(found, ratio, model="loan", detector="refused", of="") == 0.25
     assert value(found, "continual_incident_open", model="loan") == 1
     assert value(found, "continual_labels_silent", model="loan") == 1
     assert value(found, "continual_labelled_rows", model="loan") == 512

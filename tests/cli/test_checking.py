@@ -66,7 +66,7 @@ def test_explain_policy_shows_the_arithmetic_of_each_model(turned: Home) -> None
     assert shown.returncode == cli.OK, shown.stderr
     (told,) = json.loads(shown.stdout)
     assert told["in_force"]
-    assert told["alarm"]["threshold"] == 4 * 10_000 / told["block"]["rows"]
+    assert told["alarm"]["threshold"] == 10_000 / 0.24 / told["block"]["rows"]
     text = continual("explain-policy", "--data", ".", cwd=turned.directory).stdout
     assert "not guaranteed:" in text
 

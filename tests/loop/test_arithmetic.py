@@ -14,7 +14,7 @@ def test_the_thresholds_shown_are_those_that_decide() -> None:
     told = arithmetic.explained(MODEL, known)
     evidence = world.said[-1].basis
     assert told["alarm"]["threshold"] == evidence["loss"]["threshold"]
-    assert told["alarm"]["threshold"] == 4 * 2_000 / BLOCK
+    assert told["alarm"]["threshold"] == 2_000 / 0.24 / BLOCK
     proofs = decide.questions(MODEL, world.state.anchor, BLOCK).proofs
     assert tuple(told["gate"]["thresholds"].values()) == proofs
     assert told["gate"]["thresholds"]["blend"] == 2_000 / BLOCK / 0.5

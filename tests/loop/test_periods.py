@@ -109,7 +109,7 @@ def test_the_loop_declares_the_rows_once_before_it_judges_by_them(home: Home) ->
     assert said.decision.basis["model"]["policy"]["false_alarms"] == 30 * 24
     assert said.n < next_one.n
     basis = next_one.decision.basis
-    assert basis["loss"]["threshold"] == 4 * 30 * 24 / basis["block"]
+    assert basis["loss"]["threshold"] == 30 * 24 / 0.24 / basis["block"]
 
 
 def test_a_block_may_be_a_period_and_becomes_rows_with_the_rate(engine: Engine) -> None:

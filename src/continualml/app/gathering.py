@@ -109,6 +109,7 @@ def _standing(conn: Connection, model: Model, after: int | None) -> Standing:
     shares += evidence.get("columns", {}).values()
     if (delay := evidence.get("delay", {}).get("level")) is not None:
         shares.append(delay)
+    shares.append(evidence.get("refused_rows", {}).get("level", 0.0))
     newest = _NEWEST if after is None else _MOST_OF_A_DAY
     return Standing(
         champion=pointers.pointed(conn, model.name).get("champion"),

@@ -1,4 +1,4 @@
-"""The timer: turns the loop when a block of labels waits, and when the scheduler is silent."""
+"""The timer: turns the loop when a block of labels or refused rows wait, or nobody else does."""
 
 import os
 import signal
@@ -119,7 +119,7 @@ def _look(loop: Loop, watched: dict[str, _Watched], period_s: float, began: floa
 def _look_at(loop: Loop, name: str, one: _Watched, *, silent_s: float, period_s: float) -> None:
     waiting = loop.waiting(name)
     overdue = silent_s > _SILENT_PERIODS * period_s and time.monotonic() - one.last > period_s
-    if one.failed or overdue or waiting >= (loop.block(name) or 1):
+    if one.failed or overdue or waiting >= (loop.block(name) or 1) or loop.refused(name):
         if overdue:
             logger.info("timer: no scheduled cycle for {:.0f} s, turning {} here", silent_s, name)
         turns.turn(loop, name)

@@ -22,6 +22,7 @@ from continualml.decide.lines import asked, lined_up, stood
 from continualml.decide.policy import changed, declared, policy_hash
 from continualml.decide.promise import evidence_now, promised, questions, shares
 from continualml.decide.provenance import Known, built, with_provenance
+from continualml.decide.refuse import took_in
 from continualml.decide.standing import (
     ANCHOR,
     BLEND,
@@ -45,6 +46,7 @@ from continualml.decide.unfit import unfit
 from continualml.decide.watch import described
 from continualml.decide.watch import watched as watched_columns
 from continualml.evidence import fold
+from continualml.evidence.refusals import RefusalEvidence
 from continualml.model import Model
 from continualml.records import (
     Accepted,
@@ -56,6 +58,7 @@ from continualml.records import (
     Declared,
     DelaysDescribed,
     Described,
+    Intake,
     Json,
     Merged,
     Outcome,
@@ -123,6 +126,7 @@ def begin(model: Model, seq: int, outcome: Trained) -> Step:
         previous=None,
         evidence=fold.untouched(questions(model, first, block), seq=first.through),
         coming=Coming(after=first.through, wanted=FIRST_ROWS),
+        refusals=RefusalEvidence(seq=first.through),
         policy=policy_hash(model),
     )
     basis: Json = {
@@ -160,7 +164,7 @@ def step(model: Model, state: Standing, seq: int, outcome: Outcome) -> Step:
             after, decisions = merged(model, state, outcome)
         case TrainingFailed():
             after, decisions = failed(model, state, outcome)
-        case Described() | Watched() | DelaysDescribed() | Arrived():
+        case Described() | Watched() | DelaysDescribed() | Arrived() | Intake():
             after, decisions = _looked_at(model, state, outcome)
         case Commanded() | Accepted() | Unfit():
             after, decisions = _without_proof(model, state, outcome)
@@ -174,7 +178,9 @@ def step(model: Model, state: Standing, seq: int, outcome: Outcome) -> Step:
 
 
 def _looked_at(
-    model: Model, state: Standing, outcome: Described | Watched | DelaysDescribed | Arrived
+    model: Model,
+    state: Standing,
+    outcome: Described | Watched | DelaysDescribed | Arrived | Intake,
 ) -> tuple[Standing, list[Decision]]:
     """Take in what rows and labels look like, or how they came, whoever is the champion."""
     match outcome:
@@ -186,6 +192,8 @@ def _looked_at(
             return delays_described(model, state, outcome)
         case Arrived():
             return arrived(model, state, outcome)
+        case Intake():
+            return took_in(model, state, outcome)
 
 
 def _without_proof(

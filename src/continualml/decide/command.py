@@ -18,7 +18,7 @@ from continualml.decide.standing import (
     Standing,
 )
 from continualml.errors import InputError
-from continualml.evidence import fold
+from continualml.evidence import fold, refusals
 from continualml.model import Model
 from continualml.records import Accepted, Collected, Commanded, Decision, Json
 
@@ -102,6 +102,8 @@ def accepted(model: Model, state: Standing, outcome: Accepted) -> tuple[Standing
         evidence=fold.anew(asked, state.evidence, seq=state.read),
         orders=(*others, fits, reference),
     )
+    if incident.name == BROKEN_FEED:
+        after = replace(after, refusals=refusals.accepted(state.refusals))
     because = (
         f"by hand: what was taken for a {incident.name} since number {incident.began} is how "
         f"things are, and learnt from: {outcome.said}"

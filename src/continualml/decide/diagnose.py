@@ -11,6 +11,7 @@ from continualml.decide.standing import REFERENCE, Incident, Standing
 from continualml.evidence import fold
 from continualml.evidence.delay import Overdue, Silence
 from continualml.evidence.drift import DriftAlarm
+from continualml.evidence.refusals import Refused
 from continualml.evidence.usual_delay import DelayReference
 from continualml.model import Model
 
@@ -24,6 +25,7 @@ _SILENT_BLOCKS, _SILENT_ROWS = 10, 200
 # The share of right answers is one of few rows: so much above the promise is taken for it.
 _FLIPPED = 0.1
 _MOST_EXCLUDED = 8
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,16 @@ def of_labels(alarm: DriftAlarm) -> Diagnosis:
         "follows from it"
     )
     return Diagnosis(name=PRIOR_SHIFT, because=because, began=alarm.began, incident=False)
+
+
+def of_refusals(alarm: Refused) -> Diagnosis:
+    """Name the fields for which more rows than usual are refused."""
+    named = [f"{name} ({n})" for name, n in alarm.fields[:_MOST_NAMED]]
+    because = (
+        f"{BROKEN_FEED}: {alarm.refused} of {alarm.rows} rows were refused since number "
+        f"{alarm.began}, at fault: {', '.join(named)}; nothing is learnt meanwhile"
+    )
+    return Diagnosis(name=BROKEN_FEED, because=because, began=alarm.began, incident=True)
 
 
 def of_delay(said: Overdue | Silence, reference: DelayReference) -> Diagnosis:
@@ -160,10 +172,17 @@ def opened(state: Standing, diagnosis: Diagnosis, at: int) -> Standing:
 
 
 def recovered(model: Model, state: Standing) -> Standing:
-    """Close an incident after ten blocks, at least 200 labelled rows, without a further sign."""
+    """Close an incident after ten blocks, at least 200 labelled rows, without a further sign.
+
+    It is closed by the rows after these: of one long portion the labelled rows are taken in first,
+    and what columns, labels and refusals looked like meanwhile must have had its say. Where rows
+    were refused, ten bets on refusals are awaited too: they come by the clock, not by labels.
+    """
     incident = state.incident
     if incident is None or state.rows - incident.rows < _silence(state):
         return state
+    if not incident.due or state.refusals.uneasy:
+        return replace(state, incident=replace(incident, due=True))
     excluded = (*state.excluded, (incident.began, incident.last))[-_MOST_EXCLUDED:]
     asked = questions(model, state.anchor, state.block)
     return replace(

@@ -8,6 +8,7 @@ import msgspec
 from continualml.decide.arrive import asked_anew
 from continualml.decide.learn import blend_ordered
 from continualml.decide.promise import questions
+from continualml.decide.refuse import asked_anew as refusals_asked_anew
 from continualml.decide.standing import BLEND, SINCE_ALARM, Standing, places
 from continualml.decide.watch import columns_asked_anew
 from continualml.errors import InputError
@@ -65,6 +66,7 @@ def declared(old: Model, new: Model, state: Standing) -> Standing:
         evidence=_carried(old, new, state, gone),
     )
     state = asked_anew(old, new, before, columns_asked_anew(old, new, before, state))
+    state = refusals_asked_anew(old, new, before, state)
     return blend_ordered(state) if gone and BLEND in heads else state
 
 

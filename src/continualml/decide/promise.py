@@ -1,7 +1,7 @@
 """What was promised of the champion, and the questions that follow from it."""
 
 from continualml.decide.standing import BLEND, Artifact, Standing, challengers, places
-from continualml.evidence import delay, drift, fold
+from continualml.evidence import delay, drift, fold, refusals
 from continualml.evidence.gate import Chance, Rate
 from continualml.evidence.loss import LossQuestion
 from continualml.evidence.reference import Reference
@@ -10,10 +10,11 @@ from continualml.model import Model
 from continualml.records import Json
 from continualml.scoring.losses import metrics
 
-# Loss, columns, labels and their delay share the budget for false alarms: each has four times it.
-FAMILIES = 4
-# By how much the share of overdue labels may rise.
-DELAY_TOLERANCE = 0.03
+# The parts that they have of the budget for false alarms. A feed that breaks multiplies its
+# evidence several times a bet: a small part is hardly later, and leaves the others theirs.
+PARTS = {"loss": 0.24, "columns": 0.24, "labels": 0.24, "delay": 0.24, "refused rows": 0.04}
+# By how much the share of overdue labels, and that of refused rows, may rise.
+DELAY_TOLERANCE = REFUSAL_TOLERANCE = 0.03
 # The blend of all is the best bet: of the chance to promote what is no better it has this part.
 _BLEND_SHARE = 0.5
 _NARROWEST = 1e-3
@@ -39,7 +40,7 @@ def questions(model: Model, anchor: Artifact, block: int) -> fold.Questions:
         alarms=tuple(
             LossQuestion(
                 promised=min(max(level, _NARROWEST), 1 - _NARROWEST),
-                budget=FAMILIES * max(policy.false_alarms, block),
+                budget=max(policy.false_alarms, block) / PARTS["loss"],
                 block=block,
             )
             for level in promised(model, anchor).values()
@@ -82,6 +83,7 @@ def evidence_now(model: Model, state: Standing) -> Json:
         "weights": dict(zip(state.weights.names, state.weights.weights, strict=True)),
         "columns": _levels(model, state),
         "delay": _delay(model, state),
+        "refused_rows": _refused(model, state),
         "incident": state.incident.name if state.incident else None,
     }
 
@@ -91,7 +93,7 @@ def question(model: Model, state: Standing, reference: Reference) -> drift.Drift
     policy = model.policy
     return drift.DriftQuestion(
         reference=reference,
-        budget=FAMILIES * max(policy.false_alarms, state.block),
+        budget=max(policy.false_alarms, state.block) / PARTS["columns"],
         block=state.block,
         tolerance=policy.drift_tolerance,
     )
@@ -102,10 +104,27 @@ def delay_question(model: Model, block: int, reference: DelayReference) -> delay
     bet = max(block * delay.stride(reference), reference.longest_gap + delay.stride(reference))
     return delay.DelayQuestion(
         reference=reference,
-        budget=FAMILIES * max(model.policy.false_alarms, bet),
+        budget=max(model.policy.false_alarms, bet) / PARTS["delay"],
         block=block,
         tolerance=DELAY_TOLERANCE,
     )
+
+
+def refusal_question(model: Model, block: int) -> refusals.RefusalQuestion:
+    """Ask whether more rows are refused than used to be, within the budget."""
+    rows = max(model.policy.false_alarms, refusals.rows_of_a_bet(block))
+    return refusals.RefusalQuestion(
+        budget=rows / PARTS["refused rows"],
+        block=block,
+        tolerance=REFUSAL_TOLERANCE,
+    )
+
+
+def _refused(model: Model, state: Standing) -> Json:
+    """Evidence that too many rows are refused as a share of its threshold, and what is usual."""
+    asked = refusal_question(model, state.block)
+    there = state.refusals
+    return {"level": refusals.level(asked, there), "usual_at_most": there.promised}
 
 
 def _delay(model: Model, state: Standing) -> Json:

@@ -10,6 +10,7 @@ from continualml.evidence.drift import DriftEvidence
 from continualml.evidence.recall import Recalled
 from continualml.evidence.reference import Reference
 from continualml.evidence.trail import Trail, begun
+from continualml.evidence.refusals import RefusalEvidence
 from continualml.evidence.usual_delay import DelayReference
 from continualml.model import Model
 
@@ -90,7 +91,7 @@ class Incident:
 
     ``rows`` are the labelled rows taken in when it was last seen, ``opened`` those when it was
     first seen; a further sign is said when so many rows have passed since then as ``quiet`` has
-    under its name.
+    under its name. ``due``: it closes with the next rows, unless there is a further sign.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Incident:
     rows: int
     opened: int
     quiet: dict[str, int]
+    due: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +172,8 @@ class Standing:
         Evidence on features, answers and labels; None until the references have come.
     coming
         How labels come; promotions do not touch it.
+    refusals
+        Evidence on rows that were refused; promotions do not touch it.
     error, contradicted
         Forgetting shares of rows that the champion, and that every version answered wrongly
         lately.
@@ -204,6 +208,7 @@ class Standing:
     quiet_until: int = 0
     orders: tuple[Order, ...] = ()
     drift: Drift | None = None
+    refusals: RefusalEvidence = field(default_factory=RefusalEvidence)
     error: float = 0.0
     contradicted: float = 0.0
     incident: Incident | None = None

@@ -107,8 +107,8 @@ def columns_asked_anew(old: Model, new: Model, before: Standing, after: Standing
 def healed(model: Model, state: Standing) -> tuple[Standing, list[Decision]]:
     """Close an incident that has been silent for long enough; learning goes on."""
     after = recovered(model, state)
-    if after is state or state.incident is None:
-        return state, []
+    if state.incident is None or after.incident is not None:
+        return after, []
     incident = state.incident
     because = (
         f"no sign of the {incident.name} since number {incident.last}; its rows are left out of "

@@ -3,12 +3,10 @@
 from collections.abc import Iterator
 
 from continualml import decide
-from continualml.decide.promise import DELAY_TOLERANCE, FAMILIES
+from continualml.decide.promise import DELAY_TOLERANCE, PARTS, REFUSAL_TOLERANCE
 from continualml.evidence.blocks import CANDIDATES
 from continualml.model import Model
 from continualml.records import Json
-
-_FAMILIES = ("loss", "columns", "labels", "delay")
 
 
 def explained(model: Model, known: decide.Known) -> Json:
@@ -31,7 +29,7 @@ def explained(model: Model, known: decide.Known) -> Json:
         "alarm": {
             "budget_rows": policy.false_alarms,
             "because": _why_rows(now, "alarm"),
-            "families": list(_FAMILIES),
+            "families": dict(PARTS),
         },
         "gate": {
             "budget_rows": policy.false_promotions,
@@ -46,7 +44,7 @@ def explained(model: Model, known: decide.Known) -> Json:
         told["alarm"] |= {
             "promised": decide.promised(now, state.anchor),
             "threshold": asked.alarm_threshold,
-            "arithmetic": f"{FAMILIES} families x {alarms:g} rows / {asked.block} rows a bet",
+            "arithmetic": f"{alarms:g} rows / {asked.block} rows a bet / a family's part",
             "bets": [list(q.bets()) for q in asked.alarms],
         }
         told["gate"] |= {
@@ -89,13 +87,15 @@ def _guaranteed(model: Model, block: int | None) -> Iterator[str]:
     yield (
         f"Alarm: while the mean loss of every {rows}, given all before them, is at most what was "
         f"promised, no column's share of rows in any of its parts differs from the reference by "
-        f"more than {policy.drift_tolerance:g} and three standard errors, nor the labels', and no "
+        f"more than {policy.drift_tolerance:g} and three standard errors, nor the labels', no "
         f"larger share of labels than usual ({DELAY_TOLERANCE:g} and three standard errors more) "
-        "is overdue, the expected number of rows from each start of the evidence to an alarm is "
-        f"at least {policy.false_alarms}, however often one looks. Within the first n rows after a "
-        f"start the chance of an alarm is at most n / {policy.false_alarms}. Loss, columns, labels "
-        "and their delay share this budget, and in each family all metrics and columns do. Columns "
-        "and delay count observed rows, the others labelled ones."
+        f"is overdue, and no larger share of rows than usual ({REFUSAL_TOLERANCE:g} and three "
+        "standard errors more) is refused, the expected number of rows from each start of the "
+        f"evidence to an alarm is at least {policy.false_alarms}, however often one looks. Within "
+        "the first n rows after a start the chance of an alarm is at most "
+        f"n / {policy.false_alarms}. Loss, columns, labels, their delay and refused rows share "
+        "this budget, and in each family all metrics and columns do. Columns and delay count "
+        "observed rows, refused rows count with the answered ones, the others count labelled ones."
     )
     kept = (
         f"the chance that any is ever promoted in place of the same champion is at most "

@@ -1,5 +1,6 @@
 """Another policy over a recorded log: the same folds, the same fits, in memory."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +15,7 @@ from continualml.loop import making, periods
 from continualml.loop.training import Trainer
 from continualml.model import Model
 from continualml.records import (
+    Counted,
     Decision,
     Declared,
     Events,
@@ -26,7 +28,7 @@ from continualml.records import (
 )
 from continualml.scoring.losses import measured, metrics
 from continualml.scoring.session import Session
-from continualml.store import log, windows
+from continualml.store import intake, log, windows
 
 LIMITS = (
     "The loop is assumed to turn after every label, and fits to take no time.",
@@ -53,6 +55,8 @@ class Recorded:
         (number, observation's number, target) of later revisions, ascending.
     came
         Observations, with those that were never labelled, and first labels as they came.
+    counts
+        What was answered and refused, ascending.
     """
 
     model: Model
@@ -60,6 +64,7 @@ class Recorded:
     first: int
     came: Events
     corrections: tuple[tuple[int, int, float], ...] = ()
+    counts: tuple[Counted, ...] = ()
     artifacts: dict[int, bytes] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
     states: dict[int, bytes] = field(default_factory=dict)
@@ -120,6 +125,11 @@ class Recorded:
     def events(self, after: int, upto: int, limit: int | None = None) -> Events:
         """Read the next observations and first labels after one number and up to another."""
         return self.came.between(after, upto, limit)
+
+    def counted(self, after: int, upto: int, limit: int) -> list[Counted]:
+        """Read what was answered and refused after one number and up to another."""
+        start, stop = (bisect_right(self.counts, n, key=lambda c: c.seq) for n in (after, upto))
+        return list(self.counts[start : min(stop, start + limit)])
 
     def artifact(self, version: int) -> bytes:
         """Read the bytes of a version."""
@@ -216,6 +226,7 @@ def from_store(conn: Connection, model: Model) -> Recorded:
         first=begun[0].through,
         corrections=windows.corrections(conn, model),
         came=windows.events(conn, model, begun[0].through, upto=_EVERYTHING),
+        counts=tuple(intake.counted(conn, model.name, 0, upto=_EVERYTHING, limit=_EVERYTHING)),
     )
 
 
@@ -325,14 +336,16 @@ class _Replayed:
         labels = np.frombuffer(scored.seq, "<i8")
         after = _standing(known)
         self._answer(before, labels[labels <= after.read], path)
-        seen = making.watched(self._past, after, self._model, upto=after.read)
-        known = known if seen is None else self._advance(known, seen)
+        while seen := making.watched(self._past, _standing(known), self._model, upto=after.read):
+            known = self._advance(known, seen)
         return self.arrive(known, upto=after.read)
 
     def arrive(self, known: decide.Known, *, upto: int) -> decide.Known:
-        """Take in how observations and labels came up to a number."""
+        """Take in how observations and labels came up to a number, and what was refused."""
         while came := making.arrived(self._past, _standing(known), upto=upto):
             known = self._advance(known, came)
+        while asked := making.intake(self._past, _standing(known), upto=upto):
+            known = self._advance(known, asked)
         return known
 
     def answer_rest(self, state: decide.Standing) -> None:

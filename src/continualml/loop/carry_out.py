@@ -13,6 +13,7 @@ from continualml.loop.making import Made
 from continualml.model import Model
 from continualml.records import (
     Built,
+    Counted,
     Decision,
     Declared,
     Events,
@@ -25,8 +26,17 @@ from continualml.records import (
     Window,
 )
 from continualml.scoring.session import Session
-from continualml.store import artifacts, ledger, log, outbox, pointers, snapshots, windows
 from continualml.store.artifacts import Place
+from continualml.store import (
+    artifacts,
+    intake,
+    ledger,
+    log,
+    outbox,
+    pointers,
+    snapshots,
+    windows,
+)
 from continualml.store.engine import read
 
 Advanced = tuple[decide.Known, tuple[Decision, ...]]
@@ -75,6 +85,11 @@ class Shelf:
         """Read the next observations and first labels after one number and up to another."""
         with read(self.engine) as conn:
             return windows.events(conn, self.model, after, upto=upto, limit=limit)
+
+    def counted(self, after: int, upto: int, limit: int) -> list[Counted]:
+        """Read what was answered and refused after one number and up to another."""
+        with read(self.engine) as conn:
+            return intake.counted(conn, self.model.name, after, upto=upto, limit=limit)
 
     def n_joined(self, after: int, upto: int) -> int:
         """Count the rows that became labelled after ``after``, and at or below ``upto``."""
@@ -280,6 +295,7 @@ def _save(
 ) -> None:
     report: Json = {
         "read": state.read,
+        "counted": state.refusals.seq,
         "rows": state.rows,
         "block": state.block,
         "follows": state.follows,

@@ -25,7 +25,7 @@ from continualml.records import (
     Scored,
     TrainingFailed,
 )
-from continualml.store import artifacts, leases, log, snapshots, windows
+from continualml.store import artifacts, intake, leases, log, snapshots, windows
 from continualml.store.artifacts import Place
 from continualml.store.engine import StoreUnavailableError, read, write
 
@@ -123,6 +123,12 @@ class Loop:
             n = windows.n_joined(conn, model, report["read"] if report else 0)
             return n if report or n >= _FIRST_ROWS else 0
 
+    def refused(self, name: str) -> bool:
+        """Tell whether rows were refused that no turn has heard of; not before a first champion."""
+        with read(self.engine) as conn:
+            report = snapshots.report(conn, name)
+            return report is not None and intake.refused_after(conn, name, report.get("counted", 0))
+
     def block(self, name: str) -> int | None:
         """Rows that make one bet; None before the first champion."""
         with read(self.engine) as conn:
@@ -198,6 +204,9 @@ class Loop:
         if known.build != self.build:
             known, some = self._take_in(known, model, Built(build=self.build))
             entries += some
+        # Before labels that came since: what they show must not close an incident that goes on.
+        known, some = self._looked(known, model, upto=_standing(known).read)
+        entries += some
         while True:
             # What was ordered first: which versions meet the next rows must not depend on luck.
             while _standing(known).orders and clock.steady_s() < until:
@@ -242,15 +251,23 @@ class Loop:
 
     def _decide(self, known: decide.Known, model: Model, scored: Scored | None) -> Taken:
         """Fold what was scored, and write down what follows from it."""
+        if scored is None:
+            return self._looked(known, model, upto=_EVERYTHING)
+        known, entries = self._take_in(known, model, scored)
+        known, some = self._looked(known, model, upto=_standing(known).read)
+        return known, entries + some
+
+    def _looked(self, known: decide.Known, model: Model, *, upto: int) -> Taken:
+        """Fold what rows looked like, how they came and what was refused, up to a number."""
         entries: tuple[LedgerEntry, ...] = ()
-        if scored is not None:
-            known, entries = self._take_in(known, model, scored)
-        upto = _standing(known).read if scored is not None else _EVERYTHING
         while seen := making.watched(self._shelf(model), _standing(known), model, upto=upto):
             known, some = self._take_in(known, model, seen)
             entries += some
         while came := making.arrived(self._shelf(model), _standing(known), upto=upto):
             known, some = self._take_in(known, model, came)
+            entries += some
+        while asked := making.intake(self._shelf(model), _standing(known), upto=upto):
+            known, some = self._take_in(known, model, asked)
             entries += some
         return known, entries
 

@@ -16,9 +16,11 @@ from continualml.loop.training import Product, Trainer, TrainingError
 from continualml.model import Model
 from continualml.records import (
     Arrived,
+    Counted,
     DelaysDescribed,
     Described,
     Events,
+    Intake,
     Json,
     Merged,
     Observations,
@@ -68,6 +70,10 @@ class Past(Protocol):
 
     def events(self, after: int, upto: int, limit: int | None = None) -> Events:
         """Read the next observations and first labels after one number and up to another."""
+        ...
+
+    def counted(self, after: int, upto: int, limit: int) -> list[Counted]:
+        """Read what was answered and refused after one number and up to another."""
         ...
 
     def n_joined(self, after: int, upto: int) -> int:
@@ -183,6 +189,12 @@ def arrived(past: Past, state: decide.Standing, *, upto: int) -> Arrived | Delay
         observed=found.observed.astype("u1").tobytes(),
         delay=found.delay.astype("<f8").tobytes(),
     )
+
+
+def intake(past: Past, state: decide.Standing, *, upto: int) -> Intake | None:
+    """Say what was answered and refused, in windows numbered at or below ``upto``."""
+    found = past.counted(state.refusals.seq, upto, MOST_ROWS)
+    return Intake(windows=tuple(found)) if found else None
 
 
 def _delays_described(past: Past, state: decide.Standing, *, upto: int) -> DelaysDescribed | None:

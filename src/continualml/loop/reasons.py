@@ -82,6 +82,12 @@ def _alarmed(basis: Json, began: Json | None) -> Iterator[str]:
     if "alarm_evidence" in basis:
         alarm = {"evidence": basis["alarm_evidence"], "threshold": basis["alarm_threshold"]}
         yield f"{basis['family']} moved: {_held(alarm)}"
+    if refused := basis.get("refused"):
+        fields = ", ".join(f"{name} ({n})" for name, n in refused["fields"].items())
+        yield (
+            f"{refused['refused']} of {refused['rows']} rows were refused, where "
+            f"{refused['usual_at_most']:.1%} at most are usual; at fault: {fields}"
+        )
     for m in basis.get("moved", ()):
         yield (
             f"{m['name']}: {m['cell']} {m['direction']}, share {m['reference_share']:.3f} -> "

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 # What a commit outlives: a power cut, or the end of this process alone.
 Durability = Literal["power", "process"]
 
-HEAD = "0002"
+HEAD = "0003"
 REPAIR = "stop everything, keep a copy of it, and restore a backup: docs/backup.md"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 0x636F6E74

@@ -19,6 +19,7 @@ from continualml.records import (
     Declared,
     DelaysDescribed,
     Described,
+    Intake,
     LabelVerdict,
     Merged,
     Outcome,
@@ -29,7 +30,7 @@ from continualml.records import (
     Watched,
 )
 from continualml.store.engine import insert_rows, take_numbers
-from continualml.store.tables import labels, observations, outcomes
+from continualml.store.tables import intake, labels, observations, outcomes
 
 _KINDS: dict[str, type[Outcome]] = {
     "scored": Scored,
@@ -41,6 +42,7 @@ _KINDS: dict[str, type[Outcome]] = {
     "watched": Watched,
     "delays_described": DelaysDescribed,
     "arrived": Arrived,
+    "intake": Intake,
     "built": Built,
     "commanded": Commanded,
     "accepted": Accepted,
@@ -342,7 +344,7 @@ def last_outcome(conn: Connection, model: str, *, before: int | None = None) -> 
 
 def last_seq(conn: Connection) -> int:
     """Return the last number that any row of the log has; 0 in an empty log."""
-    tables = (observations, labels, outcomes)
+    tables = (observations, labels, outcomes, intake)
     return max(int(conn.execute(select(func.max(t.c.seq))).scalar() or 0) for t in tables)
 
 

@@ -79,6 +79,20 @@ outcomes = Table(
     Index(None, "model", "seq"),
 )
 
+# What serving processes answered and refused since their row before; ``fields`` is a JSON object,
+# refused rows by the field at fault.
+intake = Table(
+    "intake",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=False),
+    Column("model", Text, nullable=False),
+    Column("answered", Number, nullable=False),
+    Column("refused", Number, nullable=False),
+    Column("fields", Text, nullable=False),
+    Column("recorded_at", Float, nullable=False),
+    Index(None, "model", "seq"),
+)
+
 ledger = Table(
     "ledger",
     metadata,

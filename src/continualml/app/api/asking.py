@@ -136,6 +136,7 @@ class Reader:
         try:
             rows = features.read(self._model, found.instances)
         except InputError as error:
+            error.rows = len(found.instances)
             if found.single:  # then the client wrote no list
                 error.where = error.where.removeprefix("instances[0].")
             raise

@@ -111,6 +111,11 @@ class Counts:
         at = self._places.get(key)
         self._words[self._place(key) if at is None else at] = n
 
+    def value(self, key: Key) -> int:
+        """Read what this process has counted of something; any thread may ask."""
+        at = self._places.get(key)
+        return 0 if at is None else int(self._words[at])
+
     def workers(self) -> list[Worker]:
         """Read the counts of every worker of this server, also of those that ended."""
         if self._directory is None:

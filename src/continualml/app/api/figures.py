@@ -235,6 +235,8 @@ def _shares(evidence: Json) -> Iterator[tuple[tuple[str, str], float]]:
         yield ("column", name), level
     if evidence["delay"]["level"] is not None:
         yield ("delay", ""), evidence["delay"]["level"]
+    if refused := evidence.get("refused_rows"):  # a snapshot of before has none
+        yield ("refused", ""), refused["level"]
 
 
 def _outbox(conn: Connection) -> Iterator[Figure]:

@@ -47,7 +47,10 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """All detectors after one decision; ``columns`` and ``delay`` are shares of the threshold."""
+    """All detectors after one decision.
+
+    ``columns``, ``delay`` and ``refused`` are shares of the threshold.
+    """
 
     n: int
     kind: str
@@ -62,6 +65,7 @@ class Point:
     columns: dict[str, float]
     delay: float | None
     silent: bool
+    refused: float | None
     incident: str | None
     alarm: Alarm | None
 
@@ -178,6 +182,7 @@ def _point(entry: LedgerEntry, shown: dict[str, Any]) -> Point:
         columns=basis.get("columns", {}),
         delay=delay.get("level"),
         silent=bool(delay.get("silent")),
+        refused=(basis.get("refused_rows") or {}).get("level"),
         incident=basis.get("incident"),
         alarm=alarm,
     )

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from continualml.app.api import bodies, tensors, trace
+from continualml.app.api.asking import Asked
 from continualml.app.api.predict import answered_by, in_log
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.serving import Serving, serving_of
@@ -37,10 +38,11 @@ async def infer(request: Request) -> Response:
     serving.tokens.require(request.scope, "predict")
     model, _ = _asked_for(serving, request)
     body = await bodies.receive_body(request.scope, request.receive, serving.most_bytes)
-    head, after = _parts(request, body)
-    asked = tensors.decode(head)
-    binary = _binary(model, asked)
-    rows = tensors.read(model, asked, after, serving.most_rows)
+    try:
+        asked, binary, rows = _read(serving, model, request, body)
+    except Exception as error:
+        serving.refusals.count(model.name, error)
+        raise
     found = await serving.answering.answer(model, rows, trace.of(request.scope))
     serving.counts.answered(model.name, len(found.rows))
     champion = found.rows[0].version
@@ -52,6 +54,21 @@ async def infer(request: Request) -> Response:
     if asked.id is not None:
         told["id"] = asked.id
     return _answer(told, made, version)
+
+
+def _read(
+    serving: Serving, model: Model, request: Request, body: bytes
+) -> tuple[tensors.InferBody[Any], dict[str, bool], Asked]:
+    """Read what is asked, which outputs are wanted, and the rows."""
+    head, after = _parts(request, body)
+    asked = tensors.decode(head)
+    try:
+        binary = _binary(model, asked)
+        return asked, binary, tensors.read(model, asked, after, serving.most_rows)
+    except InputError as error:
+        said = max((one.shape[0] for one in asked.inputs if one.shape), default=1)
+        error.rows = min(max(said, 1), serving.most_rows)
+        raise
 
 
 def _parts(request: Request, body: bytes) -> tuple[bytes, bytes]:

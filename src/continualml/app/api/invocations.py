@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from continualml.app.api import bodies, trace
-from continualml.app.api.asking import of_rows
+from continualml.app.api.asking import Asked, of_rows
 from continualml.app.api.predict import answered_by, in_log, prediction
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.serving import serving_of
@@ -40,10 +40,12 @@ async def invocations(request: Request) -> Response:
     serving.tokens.require(_with_bearer(request.scope), "predict")
     model = serving.model(request.path_params.get("model"))
     body = await bodies.receive_body(request.scope, request.receive, serving.most_bytes)
-    where, rows = _rows(model, body, request.headers.get("content-type", "application/json"))
-    bodies.check_rows(len(rows), serving.most_rows, where)
-    ids = _ids(model, rows, where)
-    asked = of_rows(features.read(model, rows, where), ids)
+    content_type = request.headers.get("content-type", "application/json")
+    try:
+        asked = _asked(model, body, content_type, serving.most_rows)
+    except Exception as error:
+        serving.refusals.count(model.name, error)
+        raise
     found = await serving.answering.answer(model, asked, trace.of(request.scope))
     serving.counts.answered(model.name, len(found.rows))
     champion = found.rows[0].version
@@ -55,6 +57,17 @@ async def invocations(request: Request) -> Response:
     told["observation_ids"] = [row.observation_id for row in logged]
     headers = {"X-Model-Version": str(answered_by(logged, champion))}
     return Response(msgspec.json.encode(told), headers=headers, media_type="application/json")
+
+
+def _asked(model: Model, body: bytes, content_type: str, most_rows: int) -> Asked:
+    where, rows = _rows(model, body, content_type)
+    bodies.check_rows(len(rows), most_rows, where)
+    try:
+        ids = _ids(model, rows, where)
+        return of_rows(features.read(model, rows, where), ids)
+    except InputError as error:
+        error.rows = max(len(rows), 1)
+        raise
 
 
 async def ping(request: Request) -> Response:

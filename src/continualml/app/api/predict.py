@@ -65,7 +65,11 @@ class Asking:
         """
         serving = self._serving
         self._model = serving.model(self._scope["path_params"].get("model"))
-        rows = serving.readers[self._model.name].read(body)
+        try:
+            rows = serving.readers[self._model.name].read(body)
+        except Exception as error:
+            serving.refusals.count(self._model.name, error)
+            raise
         serving.answering.begin(self._model, rows, self._traced, told)
 
     def said(self, found: Answered) -> tuple[bytes, bytes]:

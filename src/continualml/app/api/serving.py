@@ -25,6 +25,7 @@ from continualml.app.api.logins import Logins
 from continualml.app.api.looked import Looked
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.provider import Provider
+from continualml.app.api.refusing import Refusals
 from continualml.app.api.sessions import Sessions, key_in
 from continualml.app.api.tokens import Tokens, ensure_admin
 from continualml.app.place import place_of
@@ -39,6 +40,7 @@ _LOOK_S = 0.2
 _TOKENS_S = 0.4
 _HEALTH_S = 2.0
 _READY_S = 2.0
+_REFUSALS_S = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +60,7 @@ class Serving:
     health: Health
     counts: Counts
     figures: Figures
+    refusals: Refusals
     logins: Logins
     provider: Provider | None
     looked: Looked
@@ -101,6 +104,7 @@ class Serving:
         answering = Answering(champions, commit)
         following = Following(champions, counts, project.models, lambda: answering.waiting)
         following.look()
+        refusals = Refusals(engine, counts, project.models)
         health = Health(engine, champions, project)
         health.look()
         health.check_pages()
@@ -109,6 +113,7 @@ class Serving:
             Repeated(tokens.look, every_s=_TOKENS_S),
             Repeated(sessions.look, every_s=_TOKENS_S),
             Repeated(health.look, every_s=_HEALTH_S),
+            Repeated(refusals.look, every_s=_REFUSALS_S),
         )
         for thread in repeated:
             thread.start()
@@ -123,6 +128,7 @@ class Serving:
             tokens=tokens,
             health=health,
             counts=counts,
+            refusals=refusals,
             figures=Figures(engine, project, health, counts),
             logins=Logins(),
             provider=Provider.of(settings),
@@ -151,6 +157,7 @@ class Serving:
             self.fetching.close()
         self.jobs.end()
         self.commit.close()
+        self.refusals.end()
         self.counts.close()
         self.engine.dispose()
 

@@ -36,12 +36,13 @@ def _evidence() -> None:
         return
     alarms = [p for p in points if p["kind"] == "alarm"]
     _now(points[-1])
-    st.subheader("Is the loss above what was promised? Do labels still come?")
+    st.subheader("Is the loss above what was promised? Do labels come, and rows that fit?")
     own = [
         _row(p, "loss", p["loss"]["evidence"] / p["loss"]["threshold"]) for p in points if p["loss"]
     ]
     own += [_row(p, "delay of labels", p["delay"]) for p in points if p["delay"] is not None]
-    mine = [a for a in alarms if a["alarm"]["family"] in {"loss", "delay"}]
+    own += [_row(p, "refused rows", p["refused"]) for p in points if p["refused"] is not None]
+    mine = [a for a in alarms if a["alarm"]["family"] in {"loss", "delay", "refusals"}]
     if own:
         show(shares(own, threshold="alarm", marks=_marks(mine)))
     st.subheader("Has a feature, an answer or a label moved?")
@@ -70,13 +71,15 @@ def _row(point: dict[str, Any], detector: str, share: float) -> dict[str, Any]:
 def _now(point: dict[str, Any]) -> None:
     """Say of the newest point how far each family is from its threshold."""
     loss, columns = point["loss"], sum(point["columns"].values())
-    one, two, three = st.columns(3)
+    one, two, three, four = st.columns(4)
     if loss:
         share = f"{loss['evidence'] / loss['threshold']:.1%}"
         one.metric("Loss: share of its threshold", share, border=True)
     two.metric("Columns and labels: share of theirs", f"{columns:.1%}", border=True)
     delay = "not known yet" if point["delay"] is None else f"{point['delay']:.1%}"
     three.metric("Delay of labels: share of its own", delay, border=True)
+    refused = "not known yet" if point["refused"] is None else f"{point['refused']:.1%}"
+    four.metric("Refused rows: share of theirs", refused, border=True)
 
 
 def _marks(alarms: list[dict[str, Any]]) -> list[dict[str, Any]]:
