@@ -1,14 +1,15 @@
 """Rows until a false alarm, all detectors of one model together, at the edge of what is promised.
 
-Every loss is as high, every feature has moved as far, the labels' share is as far off and as many
-labels are overdue as just still counts as unchanged. Evidence grows block by block, so it does not
-matter how often one looks: after every row is the same as after many (tests/evidence, tests/loop).
+Every loss is as high, every feature has moved as far, the labels' share is as far off, and as many
+labels are overdue and rows refused as just still counts as unchanged. Evidence grows block by
+block, so it does not matter how often one looks: after every row is the same as after many
+(tests/evidence, tests/loop).
 """
 
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -28,13 +29,16 @@ from continualml.evidence.reference import (
     of_columns,
     standard_error,
 )
+from continualml.evidence.refusals import RefusalEvidence, rows_of_a_bet
 from continualml.evidence.usual_delay import DelayReference
 from continualml.model import Feature, Model, Policy
 from continualml.records import (
     Arrived,
+    Counted,
     Decision,
     DelaysDescribed,
     Described,
+    Intake,
     Outcome,
     Rows,
     Scored,
@@ -46,8 +50,9 @@ Floats = NDArray[np.float64]
 FEATURES, REFERENCE_ROWS = 8, 1_000
 _WRONG, _SURE = 0.15, np.linspace(0.7, 0.9, 1_000)
 _SOON, _LATE = 5, 30
-# An observation and the labels that follow it have so many numbers.
-_NUMBERS = 3
+_REFUSED = 0.08
+# An observation, the labels that follow it and a window of counts have so many numbers.
+_NUMBERS = 4
 _CHUNK = 240
 
 
@@ -68,7 +73,8 @@ def run_lengths(
     Parameters
     ----------
     rho
-        Correlation of each column, error, label and delay with that of the row before, in [0, 1).
+        Correlation of each column, error, label, delay and refusal with that of the row before, in
+        [0, 1).
 
     Returns
     -------
@@ -130,6 +136,7 @@ def _stream(
             np.concatenate(pair) for pair in ((target, yes), (wrong, no), (late, behind))
         )
         sure = np.concatenate((sure, rng.choice(_SURE, _CHUNK)))
+        refused = (rng.random(_CHUNK) < _REFUSED).astype(float)
         begun = place - REFERENCE_ROWS
         here = np.arange(begun, begun + _CHUNK)
         answer = _answers(target, wrong, sure)
@@ -151,8 +158,21 @@ def _stream(
             observed=(order < _CHUNK).astype("u1").tobytes(),
             delay=np.concatenate((np.full(_CHUNK, np.nan), after))[order].astype("<f8").tobytes(),
         )
-        yield watched, scored, arrived
+        yield watched, scored, arrived, _counted(model, here, in_runs(rng, refused, rho))
         place += _CHUNK
+
+
+def _counted(model: Model, here: NDArray[np.int64], refused: Floats) -> Intake:
+    """Count, of as many rows as were observed, those that were refused, in the shortest windows."""
+    n = rows_of_a_bet(model.policy.block or 1)
+    last = (here[n - 1 :: n] + REFERENCE_ROWS) * _NUMBERS + _NUMBERS - 1
+    found = refused.reshape(-1, n).sum(axis=1).astype(int)
+    return Intake(
+        windows=tuple(
+            Counted(seq=seq, answered=n - k, refused=k, fields={"x0": k} if k else {})
+            for seq, k in zip(last.tolist(), found.tolist(), strict=True)
+        )
+    )
 
 
 def _labels(
@@ -255,7 +275,8 @@ def _begun(model: Model, columns: Reference, labels: Reference) -> tuple[Edge, d
         ),
     ):
         state, _ = decide.step(model, state, state.seq + 1, outcome)
-    return edge, state
+    usually = RefusalEvidence(seq=through, known=True, promised=_REFUSED)
+    return edge, replace(state, refusals=usually)
 
 
 def _mean(wrong: Floats, right: Floats) -> float:

@@ -116,6 +116,7 @@ def _standing(conn: Connection, model: Model, after: int | None) -> Standing:
         served=served(conn, model, through=report.get("read", 0), newest=newest, after=after or 0),
         evidence=max(shares, default=None),
         incident=evidence.get("incident"),
+        moved_again=evidence.get("shifts", {}),
         rows=report.get("rows", 0),
         decisions={} if after is None else ledger.counts(conn, model.name, after=after),
     )

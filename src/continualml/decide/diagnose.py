@@ -7,10 +7,11 @@ promoted, because rows are not what they say; people are told instead.
 from dataclasses import dataclass, replace
 
 from continualml.decide.promise import promised, questions
-from continualml.decide.standing import REFERENCE, Incident, Standing
+from continualml.decide.standing import REFERENCE, Incident, Shift, Standing
 from continualml.evidence import fold
 from continualml.evidence.delay import Overdue, Silence
 from continualml.evidence.drift import DriftAlarm
+from continualml.evidence.moved import looks_broken
 from continualml.evidence.refusals import Refused
 from continualml.evidence.usual_delay import DelayReference
 from continualml.model import Model
@@ -18,8 +19,6 @@ from continualml.model import Model
 BROKEN_FEED, LABEL_FAULT = "broken feed", "label fault"
 COVARIATE_SHIFT, PRIOR_SHIFT, CONCEPT_CHANGE = "covariate shift", "prior shift", "concept change"
 LABELS_LATE, LABELS_SILENT = "labels late", "labels silent"
-_BROKEN = {"missing", "constant", "unit", "unseen"}
-_ANSWERS = {"prediction", "confidence"}
 # Evidence that began anew needs some dozens of rows to speak again, however short a block is.
 _SILENT_BLOCKS, _SILENT_ROWS = 10, 200
 # The share of right answers is one of few rows: so much above the promise is taken for it.
@@ -45,8 +44,7 @@ def of_columns(alarm: DriftAlarm) -> Diagnosis:
     broken; a distribution that moved is a shift, and none of the loop's business while the loss
     keeps its promise.
     """
-    features = [m for m in alarm.moved if m.name not in _ANSWERS]
-    broken = [m for m in features if m.pattern in _BROKEN]
+    broken = [m for m in alarm.moved if looks_broken(m)]
     if broken:
         what = ", ".join(f"{m.name} ({m.pattern})" for m in broken)
         because = f"{BROKEN_FEED}: {what}, since number {alarm.began}; nothing is learnt meanwhile"
@@ -65,7 +63,7 @@ def of_columns(alarm: DriftAlarm) -> Diagnosis:
 def of_labels(alarm: DriftAlarm) -> Diagnosis:
     """Tell labels that no longer differ from a share of classes that moved."""
     first = alarm.moved[0]
-    if first.pattern in _BROKEN:
+    if looks_broken(first):
         because = (
             f"{LABEL_FAULT}: every label is the same since number {alarm.began}; nothing is learnt "
             "meanwhile"
@@ -146,6 +144,30 @@ def quiet(state: Standing, diagnosis: Diagnosis) -> bool:
     return state.rows - there.opened < there.quiet.get(diagnosis.name, 0)
 
 
+def said_before(state: Standing, names: tuple[str, ...]) -> bool:
+    """Whether a move of each of these columns was said, too lately for another one to be news."""
+    there = (state.shifts.get(name) for name in names)
+    return all(s is not None and state.rows - s.rows < s.wait for s in there)
+
+
+def shifted(model: Model, state: Standing, names: tuple[str, ...]) -> Standing:
+    """Note that columns moved: the next move is said after the budget's rows, then twice as many.
+
+    A world that goes on moving is one piece of news, and each alarm of it would be right: so the
+    guarantee, which is about alarms without a change, has no say in this.
+    """
+    known = said_before(state, names)
+    shifts = dict(state.shifts)
+    for name in names:
+        before = shifts.get(name)
+        if before is not None and (known or state.rows - before.rows < before.wait):
+            shifts[name] = replace(before, unsaid=before.unsaid + 1)
+        else:
+            wait = 2 * before.wait if before else model.policy.false_alarms
+            shifts[name] = Shift(rows=state.rows, wait=wait)
+    return replace(state, shifts=shifts)
+
+
 def opened(state: Standing, diagnosis: Diagnosis, at: int) -> Standing:
     """Open an incident, or note that it goes on; what was ordered is dropped.
 
@@ -158,7 +180,7 @@ def opened(state: Standing, diagnosis: Diagnosis, at: int) -> Standing:
     told = dict(before.quiet) if before else {}
     if not quiet(state, diagnosis):
         lasted = state.rows - before.opened if before else 0
-        told[diagnosis.name] = max(2 * lasted, _silence(state))
+        told[diagnosis.name] = max(2 * lasted, silence(state))
     incident = Incident(
         name=before.name if before else diagnosis.name,
         began=min(before.began, diagnosis.began) if before else diagnosis.began,
@@ -167,8 +189,10 @@ def opened(state: Standing, diagnosis: Diagnosis, at: int) -> Standing:
         opened=before.opened if before else state.rows,
         quiet=told,
     )
-    kept = tuple(o for o in state.orders if o.strategy == REFERENCE)
-    return replace(state, incident=incident, orders=kept)
+    # A reference that is wanted anew would be one of faulty rows; the first one may come.
+    first = state.drift is None
+    kept = tuple(o for o in state.orders if first and o.strategy == REFERENCE)
+    return replace(state, incident=incident, orders=kept, moving=None)
 
 
 def recovered(model: Model, state: Standing) -> Standing:
@@ -179,7 +203,7 @@ def recovered(model: Model, state: Standing) -> Standing:
     were refused, ten bets on refusals are awaited too: they come by the clock, not by labels.
     """
     incident = state.incident
-    if incident is None or state.rows - incident.rows < _silence(state):
+    if incident is None or state.rows - incident.rows < silence(state):
         return state
     if not incident.due or state.refusals.uneasy:
         return replace(state, incident=replace(incident, due=True))
@@ -193,5 +217,6 @@ def recovered(model: Model, state: Standing) -> Standing:
     )
 
 
-def _silence(state: Standing) -> int:
+def silence(state: Standing) -> int:
+    """Labelled rows after which what has not shown itself again is taken for over."""
     return max(_SILENT_BLOCKS * state.block, _SILENT_ROWS)

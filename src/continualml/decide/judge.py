@@ -32,7 +32,7 @@ from continualml.scoring.losses import measured
 
 Floats = NDArray[np.float64]
 _MOST_EARLIER = 3
-_FORGETTING = 0.95
+_LATELY_ROWS = 20
 
 
 def scored(model: Model, state: Standing, outcome: Scored) -> tuple[Standing, list[Decision]]:
@@ -103,9 +103,11 @@ def _lately(model: Model, state: Standing, new: Answered, said: Floats) -> Stand
     own = measured(model, "error_rate", said, target)
     each = [measured(model, "error_rate", a[:n], target) for a in new.by_graph.values()]
     error, contradicted = state.error, state.contradicted
+    # A block hangs together: within one, most of twenty rows are often wrong by chance.
+    new = 1 / max(state.block, _LATELY_ROWS)
     for x, y in zip(own.tolist(), np.min(each, axis=0).tolist(), strict=True):
-        error = _FORGETTING * error + (1 - _FORGETTING) * x
-        contradicted = _FORGETTING * contradicted + (1 - _FORGETTING) * y
+        error = (1 - new) * error + new * x
+        contradicted = (1 - new) * contradicted + new * y
     return replace(state, error=error, contradicted=contradicted)
 
 

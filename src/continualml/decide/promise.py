@@ -84,6 +84,7 @@ def evidence_now(model: Model, state: Standing) -> Json:
         "columns": _levels(model, state),
         "delay": _delay(model, state),
         "refused_rows": _refused(model, state),
+        "shifts": {name: s.unsaid for name, s in state.shifts.items() if s.unsaid},
         "incident": state.incident.name if state.incident else None,
     }
 

@@ -104,6 +104,29 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """A column's move that was said when ``rows`` labelled rows had been taken in.
+
+    Its next one is said ``wait`` rows later at the earliest; ``unsaid`` came since then.
+    """
+
+    rows: int
+    wait: int
+    unsaid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moving:
+    """Columns or labels moved at number ``since``, seen when ``rows`` labelled rows were taken in.
+
+    What they look like now is to be the reference, once no fault has shown itself behind it.
+    """
+
+    since: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
     """Evidence that columns or labels moved from what they were when ``version`` was proven."""
 
@@ -174,6 +197,8 @@ class Standing:
         How labels come; promotions do not touch it.
     refusals
         Evidence on rows that were refused; promotions do not touch it.
+    moving, shifts
+        A move after which the reference is to be taken anew, and the moves said, by column.
     error, contradicted
         Forgetting shares of rows that the champion, and that every version answered wrongly
         lately.
@@ -209,6 +234,8 @@ class Standing:
     orders: tuple[Order, ...] = ()
     drift: Drift | None = None
     refusals: RefusalEvidence = field(default_factory=RefusalEvidence)
+    moving: Moving | None = None
+    shifts: dict[str, Shift] = field(default_factory=dict)
     error: float = 0.0
     contradicted: float = 0.0
     incident: Incident | None = None

@@ -12,10 +12,13 @@ from continualml.decide.diagnose import (
     opened,
     quiet,
     recovered,
+    said_before,
+    shifted,
+    silence,
 )
 from continualml.decide.learn import about, reference_order
 from continualml.decide.promise import evidence_now, question
-from continualml.decide.standing import REFERENCE, Drift, Standing
+from continualml.decide.standing import REFERENCE, Drift, Moving, Standing
 from continualml.errors import InputError
 from continualml.evidence import drift
 from continualml.evidence.reference import Reference, codes, labelled
@@ -35,7 +38,7 @@ def described(model: Model, state: Standing, outcome: Described) -> tuple[Standi
         of_labels=drift.untouched(question(model, state, labels), seq=state.read),
     )
     orders = tuple(o for o in state.orders if o.strategy != REFERENCE)
-    return replace(state, drift=begun, orders=orders), []
+    return replace(state, drift=begun, orders=orders, moving=None), []
 
 
 def watched(model: Model, state: Standing, outcome: Watched) -> tuple[Standing, list[Decision]]:
@@ -59,10 +62,8 @@ def watched(model: Model, state: Standing, outcome: Watched) -> tuple[Standing, 
     decisions: list[Decision] = []
     for alarm in alarms:
         diagnosis = of_columns(alarm)
-        unsaid = quiet(state, diagnosis)
-        state = _answered(state, diagnosis, alarm)
-        if not unsaid:
-            decisions.append(_alarm(model, state, alarm, diagnosis, family="data"))
+        state, said = _answered(model, state, diagnosis, alarm, family="data")
+        decisions += said
     return state, decisions
 
 
@@ -81,10 +82,8 @@ def label_alarms(model: Model, state: Standing, outcome: Scored) -> tuple[Standi
     decisions: list[Decision] = []
     for alarm in alarms:
         diagnosis = of_labels(alarm)
-        unsaid = quiet(state, diagnosis)
-        state = _answered(state, diagnosis, alarm)
-        if not unsaid:
-            decisions.append(_alarm(model, state, alarm, diagnosis, family="labels"))
+        state, said = _answered(model, state, diagnosis, alarm, family="labels")
+        decisions += said
     return state, decisions
 
 
@@ -106,10 +105,14 @@ def columns_asked_anew(old: Model, new: Model, before: Standing, after: Standing
 
 def healed(model: Model, state: Standing) -> tuple[Standing, list[Decision]]:
     """Close an incident that has been silent for long enough; learning goes on."""
+    state = _looked_anew(state)
     after = recovered(model, state)
     if state.incident is None or after.incident is not None:
         return after, []
     incident = state.incident
+    if after.drift and (after.drift.of_columns.muted or after.drift.of_labels.muted):
+        # What had moved before, or meanwhile, waits for a reference: of rows that are well.
+        after = replace(after, moving=Moving(since=state.read, rows=state.rows))
     because = (
         f"no sign of the {incident.name} since number {incident.last}; its rows are left out of "
         "every later fit, and learning goes on"
@@ -119,15 +122,38 @@ def healed(model: Model, state: Standing) -> tuple[Standing, list[Decision]]:
     return after, [about(model, after, "recover", because=because, basis=basis, version=version)]
 
 
-def _answered(state: Standing, diagnosis: Diagnosis, alarm: drift.DriftAlarm) -> Standing:
+def _answered(
+    model: Model, state: Standing, diagnosis: Diagnosis, alarm: drift.DriftAlarm, *, family: str
+) -> tuple[Standing, list[Decision]]:
     """Open an incident; after a shift, look from now on for what moves from where it is now.
 
-    A shift that has been said is not said again and again: the reference is taken anew.
+    A shift that has been said is not said again and again: the reference is taken anew, and for
+    as long as columns go on moving, only the first move of each is said, and then rare ones.
     """
-    if diagnosis.incident or state.incident is not None:
-        return opened(state, diagnosis, alarm.seq)
+    names = tuple(m.name for m in alarm.moved)
+    if diagnosis.incident:
+        unsaid = quiet(state, diagnosis)
+        state = opened(state, diagnosis, alarm.seq)
+    else:
+        unsaid = said_before(state, names)
+        state = shifted(model, state, names)
+        if state.incident is None and state.moving is None:
+            state = replace(state, moving=Moving(since=alarm.began, rows=state.rows))
+    return state, [] if unsaid else [_alarm(model, state, alarm, diagnosis, family=family)]
+
+
+def _looked_anew(state: Standing) -> Standing:
+    """Take what columns look like since a shift for the reference, unless a fault came with it.
+
+    A feed may break so that its answers move before the broken column has evidence enough: that
+    has as many rows to speak as an incident has to be silent.
+    """
+    there = state.moving
+    if there is None or state.rows - there.rows < silence(state):
+        return state
     others = tuple(o for o in state.orders if o.strategy != REFERENCE)
-    return replace(state, orders=(*others, reference_order(state, since=alarm.began)))
+    wanted = reference_order(state, since=there.since)
+    return replace(state, moving=None, orders=(*others, wanted))
 
 
 def _alarm(

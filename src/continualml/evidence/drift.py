@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from continualml.errors import InputError
 from continualml.evidence import wealth
 from continualml.evidence.bets import Bets, lay_out
-from continualml.evidence.moved import Moved, Run, strongest_first
+from continualml.evidence.moved import Moved, Run, looks_broken, strongest_first
 from continualml.evidence.reference import Reference
 
 # Blocks worked on at once: so many that the arrays stay in the cache; few after an alarm, as the
@@ -69,7 +69,8 @@ class DriftEvidence:
     """Evidence up to ``seq``; its size depends on the reference alone.
 
     The open block has ``rows`` rows, began at ``first`` (0: none) and counted ``counts``. The
-    bytes are the little-endian arrays of a ``wealth.Standing``.
+    bytes are the little-endian arrays of a ``wealth.Standing``. ``muted`` columns have moved, and
+    have been said to; their evidence counts for nothing until there is another reference.
     """
 
     seq: int
@@ -80,6 +81,7 @@ class DriftEvidence:
     began: bytes
     since: bytes
     runs: tuple[Run, ...]
+    muted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,10 @@ def step(
 
     Returns
     -------
-    The state after the last row, and the alarms on the way.
+    The state after the last row, and the alarms on the way. A column that was said to have moved
+    is muted: it would alarm again and again, and each time the others would begin anew, so that
+    one that breaks meanwhile were never heard. One that looks broken goes on to speak, as a fault
+    lasts for as long as there are signs of it.
 
     Raises
     ------
@@ -142,7 +147,7 @@ def step(
     two of three bets are about the clipped deviation (see ``bets.lay_out``), and the claim with
     them. The columns named beside the strongest one are a reading, not a claim.
     """
-    bets = _bets(question)
+    bets = _bets(question, state.muted)
     _check(bets, state, seq, codes)
     read = at = int(np.searchsorted(seq, state.seq, side="right"))
     alarms: list[DriftAlarm] = []
@@ -159,26 +164,33 @@ def step(
             state, read = replace(state, runs=runs), at
         at_once = _AFTER_AN_ALARM if alarmed else min(2 * at_once, _AT_ONCE)
         if alarmed:
-            alarms.append(_alarm(question, bets, state))
-            state = _anew(bets, seq=state.seq, runs=state.runs)
+            alarm = _alarm(question, bets, state)
+            alarms.append(alarm)
+            muted = (*state.muted, *(m.name for m in alarm.moved if not looks_broken(m)))
+            state = replace(_anew(bets, seq=state.seq, runs=state.runs), muted=muted)
+            bets = _bets(question, muted)
     return state, tuple(alarms)
 
 
 def levels(question: DriftQuestion, state: DriftEvidence) -> dict[str, float]:
     """Each column's part of the evidence as a share of the threshold; 1 in sum is an alarm."""
-    bets = _bets(question)
+    bets = _bets(question, state.muted)
     each = wealth.by_column(bets, _standing(bets, state).statistics)
     return dict(zip(bets.columns, (each / question.threshold).tolist(), strict=True))
 
 
 @lru_cache(maxsize=64)
-def _bets(question: DriftQuestion) -> Bets:
-    return lay_out(
-        question.reference,
-        tolerance=question.tolerance,
-        block=question.block,
-        threshold=question.threshold,
-    )
+def _bets(question: DriftQuestion, muted: tuple[str, ...] = ()) -> Bets:
+    if not muted:
+        return lay_out(
+            question.reference,
+            tolerance=question.tolerance,
+            block=question.block,
+            threshold=question.threshold,
+        )
+    bets = _bets(question)
+    heard = np.array([name not in muted for name in bets.columns])
+    return replace(bets, weight=np.where(heard[bets.column_of], bets.weight, 0.0))
 
 
 def _anew(bets: Bets, *, seq: int, runs: tuple[Run, ...]) -> DriftEvidence:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from continualml.evidence.bets import Bets
 from continualml.evidence.column import FULL
-from continualml.evidence.reference import Reference
+from continualml.evidence.reference import ANSWERS, Reference
 from continualml.evidence.wealth import Standing, by_column
 
 Pattern = Literal["shift", "missing", "unseen", "constant", "unit"]
@@ -60,6 +60,11 @@ class Moved:
     began: int
 
 
+def looks_broken(moved: Moved) -> bool:
+    """Whether the column of a feed is not what it says; what is answered only follows from it."""
+    return moved.pattern != "shift" and moved.name not in ANSWERS
+
+
 def strongest_first(
     bets: Bets,
     reference: Reference,
@@ -71,7 +76,9 @@ def strongest_first(
     watched = len(np.unique(bets.column_of))
     own = by_column(bets, standing.statistics) * watched
     made = bets.weight > 0
-    side = np.where(made, standing.statistics[:-1], 0.0).sum(axis=0) / made.sum(axis=0)
+    # A muted column's sides are made none; it is not named.
+    n_made = np.maximum(made.sum(axis=0), 1)
+    side = np.where(made, standing.statistics[:-1], 0.0).sum(axis=0) / n_made
     moved = np.flatnonzero((own >= threshold) | (own == own.max())).tolist()
     return tuple(
         _read(

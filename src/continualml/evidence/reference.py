@@ -16,6 +16,8 @@ from continualml.evidence.column import FULL, Column, codes_of
 from continualml.model import Model
 from continualml.records import Rows
 
+# The columns of what is answered.
+ANSWERS = ("prediction", "confidence")
 _MOST_VALUES = 20
 _RARE = 0.01
 _FEWEST_STRETCHES = 4

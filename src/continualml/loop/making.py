@@ -234,7 +234,7 @@ def made(
 
 
 def _described(past: Past, model: Model, state: decide.Standing, order: decide.Order) -> Described:
-    """Describe the newest labelled rows, and what the proven version answers on them."""
+    """Describe the newest labelled rows, and what the champion answers on them."""
     newest = _REFERENCE_ROWS
     if order.since is not None:
         newest = max(FEWEST_REFERENCE_ROWS, past.n_joined(order.since - 1, order.through))
@@ -244,13 +244,14 @@ def _described(past: Past, model: Model, state: decide.Standing, order: decide.O
         window = window.only(later) if later.sum() >= FEWEST_REFERENCE_ROWS else window
     if not len(window):
         raise TrainingError("every labelled row is left out")
-    proven = state.anchor
-    said = np.stack([past.session(v).said(window.rows) for v in proven.graphs], axis=1)
-    weights = np.array(proven.weights) if proven.members else np.ones(1)
+    # Who answers now: that is what the next answers are held against.
+    answers = state.champion
+    said = np.stack([past.session(v).said(window.rows) for v in answers.graphs], axis=1)
+    weights = np.array(decide.champion_weights(state)) if answers.members else np.ones(1)
     columns = columns_of(model, window.rows, answered(model, blend.mixed(weights, said)))
     labels = labelled(model, window.target)
     return Described(
-        version=proven.version,
+        version=state.anchor.version,
         observed=int(window.observation_seq.max()),
         columns=msgspec.msgpack.encode(of_columns(columns, block=state.block)),
         labels=msgspec.msgpack.encode(of_columns(labels, block=state.block)),

@@ -31,6 +31,8 @@ class Standing:
         Strongest evidence for an alarm, as a share of its threshold; 1 is an alarm.
     decisions
         Of the day, by kind.
+    moved_again
+        Moves of columns since the last one that was said, by column.
     """
 
     champion: int | None
@@ -39,6 +41,7 @@ class Standing:
     incident: str | None = None
     rows: int = 0
     decisions: Mapping[str, int] = field(default_factory=dict)
+    moved_again: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,5 +110,8 @@ def _lines(s: Standing) -> list[str]:
     if s.evidence is not None:
         lines.append(f"evidence for an alarm: {s.evidence:.0%} of its threshold")
     lines.append(f"labelled rows read: {s.rows:,}")
+    if s.moved_again:
+        again = ", ".join(f"{name} {n}" for name, n in s.moved_again.items())
+        lines.append(f"moved again since that was said: {again}")
     lines += [f"{_NOUNS[kind]}: {n}" for kind, n in s.decisions.items() if kind in _NOUNS]
     return lines
