@@ -8,7 +8,7 @@ import numpy as np
 from continualml import decide
 from continualml.decide.standing import Shift
 from continualml.evidence.reference import codes, labelled, of_columns
-from continualml.records import Decision, Described, Watched
+from continualml.records import Decision, Described, TrainingFailed, Watched
 from tests.test_decide import BLOCK, MODEL, Floats, World
 
 SILENCE = max(10 * BLOCK, 200)
@@ -105,3 +105,22 @@ def test_one_long_turn_heals_nothing_that_goes_on() -> None:
     world.see(world.rng.normal(size=1_000))
     world.go(SILENCE + BLOCK)
     assert "recover" in world.kinds()
+
+
+def test_a_column_that_moved_is_heard_again_whatever_came_between() -> None:
+    world = TwoColumns()
+    world.look(world.rng.normal(size=400), world.rng.normal(1.0, 1.0, 400))
+    assert world.state.drift is not None
+    assert world.state.drift.of_columns.muted == ("confidence",)
+    world.look(np.full(300, np.nan), world.rng.normal(size=300))
+    assert world.state.incident is not None
+    for _ in range(6):  # it heals, and ten blocks later there is a reference of rows that are well
+        world.look(world.rng.normal(size=100), world.rng.normal(size=100))
+        world.go(SILENCE)
+    (order,) = (o for o in world.state.orders if o.strategy == decide.REFERENCE)
+    failed = TrainingFailed(strategy=decide.REFERENCE, through=order.through, because="no rows")
+    world.take(failed)
+    world.go(SILENCE + 2 * BLOCK)
+    assert decide.REFERENCE in wanted(world)
+    world.describe()
+    assert world.look(world.rng.normal(3.0, 1.0, 400), world.rng.normal(size=400))

@@ -110,9 +110,6 @@ def healed(model: Model, state: Standing) -> tuple[Standing, list[Decision]]:
     if state.incident is None or after.incident is not None:
         return after, []
     incident = state.incident
-    if after.drift and (after.drift.of_columns.muted or after.drift.of_labels.muted):
-        # What had moved before, or meanwhile, waits for a reference: of rows that are well.
-        after = replace(after, moving=Moving(since=state.read, rows=state.rows))
     because = (
         f"no sign of the {incident.name} since number {incident.last}; its rows are left out of "
         "every later fit, and learning goes on"
@@ -149,9 +146,15 @@ def _looked_anew(state: Standing) -> Standing:
     has as many rows to speak as an incident has to be silent.
     """
     there = state.moving
-    if there is None or state.rows - there.rows < silence(state):
-        return state
     others = tuple(o for o in state.orders if o.strategy != REFERENCE)
+    if there is None:
+        # A fault came between, or nothing came of the order: columns must not stay mute for ever.
+        mute = state.drift and (state.drift.of_columns.muted or state.drift.of_labels.muted)
+        if not mute or state.incident is not None or len(others) < len(state.orders):
+            return state
+        return replace(state, moving=Moving(since=state.read, rows=state.rows))
+    if state.rows - there.rows < silence(state):
+        return state
     wanted = reference_order(state, since=there.since)
     return replace(state, moving=None, orders=(*others, wanted))
 
