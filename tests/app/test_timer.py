@@ -16,7 +16,8 @@ from continualml.loop import begin
 from continualml.loop.cycle import Loop
 from continualml.loop.training import Trainer
 from continualml.settings import Project, Settings
-from continualml.store import leases
+from continualml.store import intake, leases
+from continualml.store.engine import write
 from tests.conftest import Home, demo_table
 
 pytestmark = pytest.mark.journey
@@ -76,6 +77,14 @@ def test_a_part_of_a_block_is_turned_after_three_silent_periods_and_not_before(
 
     assert len(begun) == 1
     assert begun[0] - last > 3 * PERIOD_S
+
+
+def test_refused_rows_are_turned_at_once_though_no_label_came(timed: Home) -> None:
+    with write(timed.engine) as conn:
+        intake.append(conn, "demo", answered=30, refused=0, fields={}, recorded_at=0.0)
+        intake.append(conn, "demo", answered=20, refused=10, fields={"x2": 10}, recorded_at=0.0)
+    assert timed.loop.refused("demo")
+    _beat_until(timed, lambda: not timed.loop.refused("demo"))
 
 
 def _turned(timed: Home) -> bool:
