@@ -7,7 +7,7 @@ promoted, because rows are not what they say; people are told instead.
 from dataclasses import dataclass, replace
 
 from continualml.decide.promise import promised, questions
-from continualml.decide.standing import REFERENCE, Incident, Shift, Standing
+from continualml.decide.standing import REFERENCE, Incident, Shift, Standing, silence
 from continualml.evidence import fold
 from continualml.evidence.delay import Overdue, Silence
 from continualml.evidence.drift import DriftAlarm
@@ -19,8 +19,6 @@ from continualml.model import Model
 BROKEN_FEED, LABEL_FAULT = "broken feed", "label fault"
 COVARIATE_SHIFT, PRIOR_SHIFT, CONCEPT_CHANGE = "covariate shift", "prior shift", "concept change"
 LABELS_LATE, LABELS_SILENT = "labels late", "labels silent"
-# Evidence that began anew needs some dozens of rows to speak again, however short a block is.
-_SILENT_BLOCKS, _SILENT_ROWS = 10, 200
 # The share of right answers is one of few rows: so much above the promise is taken for it.
 _FLIPPED = 0.1
 _MOST_EXCLUDED = 8
@@ -215,8 +213,3 @@ def recovered(model: Model, state: Standing) -> Standing:
         excluded=excluded,
         evidence=fold.anew(asked, state.evidence, seq=state.read),
     )
-
-
-def silence(state: Standing) -> int:
-    """Labelled rows after which what has not shown itself again is taken for over."""
-    return max(_SILENT_BLOCKS * state.block, _SILENT_ROWS)

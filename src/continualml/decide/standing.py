@@ -18,6 +18,8 @@ BLEND, SINCE_ALARM, RECALL = "blend", "since-alarm", "recall"
 REFERENCE = "reference"
 PREVIOUS, ANCHOR = "previous", "anchor"
 _ONE_SIDED_95 = 1.645
+# Evidence that began anew needs some dozens of rows to speak again, however short a block is.
+_SILENT_BLOCKS, _SILENT_ROWS = 10, 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,9 +313,20 @@ def watched(model: Model, state: Standing) -> tuple[int, ...]:
     return (*own, *sorted({v for a in rest for v in a.graphs} - set(own)))
 
 
+def silence(state: Standing) -> int:
+    """Labelled rows after which what has not shown itself again is taken for over."""
+    return max(_SILENT_BLOCKS * state.block, _SILENT_ROWS)
+
+
 def rows_until_due(model: Model, state: Standing) -> int | None:
-    """Labelled rows until a strategy wants a refit; None when nothing is on a schedule."""
-    if model.policy.retrain == "on_alarm" or state.incident is not None:
+    """Labelled rows until a strategy wants a refit, or an incident may be over; None for neither.
+
+    What columns and labels looked like until then is read before the rows that close it, a block.
+    """
+    if state.incident is not None:
+        left = state.incident.rows + silence(state) - state.rows
+        return left if left > 0 else state.block
+    if model.policy.retrain == "on_alarm":
         return None
     return min(
         max(1, state.ordered_at.get(s.name, 0) + s.refit - state.rows)

@@ -14,11 +14,10 @@ from continualml.decide.diagnose import (
     recovered,
     said_before,
     shifted,
-    silence,
 )
 from continualml.decide.learn import about, reference_order
 from continualml.decide.promise import evidence_now, question
-from continualml.decide.standing import REFERENCE, Drift, Moving, Standing
+from continualml.decide.standing import REFERENCE, Drift, Moving, Standing, silence
 from continualml.errors import InputError
 from continualml.evidence import drift
 from continualml.evidence.reference import Reference, codes, labelled
