@@ -104,10 +104,10 @@ def _lately(model: Model, state: Standing, new: Answered, said: Floats) -> Stand
     each = [measured(model, "error_rate", a[:n], target) for a in new.by_graph.values()]
     error, contradicted = state.error, state.contradicted
     # A block hangs together: within one, most of twenty rows are often wrong by chance.
-    new = 1 / max(state.block, _LATELY_ROWS)
+    newest = 1 / max(state.block, _LATELY_ROWS)
     for x, y in zip(own.tolist(), np.min(each, axis=0).tolist(), strict=True):
-        error = (1 - new) * error + new * x
-        contradicted = (1 - new) * contradicted + new * y
+        error = (1 - newest) * error + newest * x
+        contradicted = (1 - newest) * contradicted + newest * y
     return replace(state, error=error, contradicted=contradicted)
 
 

@@ -9,8 +9,8 @@ from continualml.evidence.delay import DelayEvidence
 from continualml.evidence.drift import DriftEvidence
 from continualml.evidence.recall import Recalled
 from continualml.evidence.reference import Reference
-from continualml.evidence.trail import Trail, begun
 from continualml.evidence.refusals import RefusalEvidence
+from continualml.evidence.trail import Trail, begun
 from continualml.evidence.usual_delay import DelayReference
 from continualml.model import Model
 

@@ -26,7 +26,6 @@ from continualml.records import (
     Window,
 )
 from continualml.scoring.session import Session
-from continualml.store.artifacts import Place
 from continualml.store import (
     artifacts,
     intake,
@@ -37,6 +36,7 @@ from continualml.store import (
     snapshots,
     windows,
 )
+from continualml.store.artifacts import Place
 from continualml.store.engine import read
 
 Advanced = tuple[decide.Known, tuple[Decision, ...]]

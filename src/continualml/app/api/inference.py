@@ -58,7 +58,7 @@ async def infer(request: Request) -> Response:
 
 def _read(
     serving: Serving, model: Model, request: Request, body: bytes
-) -> tuple[tensors.InferBody[Any], dict[str, bool], Asked]:
+) -> tuple[tensors.InferBody, dict[str, bool], Asked]:
     """Read what is asked, which outputs are wanted, and the rows."""
     head, after = _parts(request, body)
     asked = tensors.decode(head)
