@@ -21,8 +21,9 @@ from continualml.records import Rows
 from continualml.settings import Project, Settings
 from continualml.store.artifacts import ArtifactError
 from continualml.store.engine import StoreUnavailableError, open_store
-from continualml.store.group_commit import GroupCommit, Ticket, next_batch
+from continualml.store.group_commit import GroupCommit
 from continualml.store.log import Labelled, Observed
+from continualml.store.tickets import Ticket, next_batch
 from tests.simulation.learner import SimulatedTrainer
 from tests.simulation.outside import Outside
 from tests.simulation.schedule import Box, Process, Schedule

@@ -12,11 +12,11 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from continualml.store import log
 from continualml.store.engine import read, write
-from continualml.store.tables import labels, observations, outcomes, seals
+from continualml.store.tables import intake, labels, observations, outcomes, seals
 
 ROWS = 1_000
 _GENESIS = "0" * 64
-_LOGGED = (observations, labels, outcomes)
+_LOGGED = (observations, labels, outcomes, intake)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
