@@ -123,8 +123,8 @@ BUGS = (
         edits=(
             (
                 "store/group_commit.py",
-                "return [error] * len(tickets)",
-                "return [[None] * len(t.rows) for t in tickets]",
+                "the thread lives on\n            return [error] * len(tickets)",
+                "the thread lives on\n            return [[None] * len(t.rows) for t in tickets]",
             ),
         ),
     ),

@@ -189,8 +189,11 @@ def _bets(question: DriftQuestion, muted: tuple[str, ...] = ()) -> Bets:
             threshold=question.threshold,
         )
     bets = _bets(question)
-    heard = np.array([name not in muted for name in bets.columns])
-    return replace(bets, weight=np.where(heard[bets.column_of], bets.weight, 0.0))
+    heard = np.array([name not in muted for name in bets.columns])[bets.column_of]
+    # Without a stake as well: what a column that has moved goes on winning has no bound.
+    return replace(
+        bets, stake=np.where(heard, bets.stake, 0.0), weight=np.where(heard, bets.weight, 0.0)
+    )
 
 
 def _anew(bets: Bets, *, seq: int, runs: tuple[Run, ...]) -> DriftEvidence:

@@ -192,9 +192,11 @@ def write(engine: Engine) -> Iterator[Connection]:
         yield conn
         try:
             whole.commit()
-        except DBAPIError as error:
-            if error.connection_invalidated:
+        except BaseException as error:
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
                 raise CommitUnknownError(str(error.orig)) from error
+            # What could not be committed is not rolled back by itself, and would hold the lock.
+            conn.invalidate()
             raise
 
 
@@ -565,10 +567,11 @@ def _set_up_sqlite(durability: Durability, connection: "DBAPIConnection", _recor
 
 
 def _set_up_postgresql(durability: Durability, connection: "DBAPIConnection", _record: Any) -> None:
+    connection.autocommit = True
     cursor = connection.cursor()
     cursor.execute(_SYNCHRONOUS_COMMIT[durability])
     cursor.close()
-    connection.commit()
+    connection.autocommit = False
 
 
 def _connect_patiently(_dialect: Any, _record: Any, _args: Any, said: dict[str, Any]) -> Any:
