@@ -324,6 +324,24 @@ def test_blocks_without_a_value_add_nothing_to_what_is_asked_of_values() -> None
     assert sum(levels(question, state).values()) < 0.1
 
 
+@pytest.mark.parametrize("block", [1, 12])
+def test_a_column_that_moved_long_ago_and_for_good_does_not_deafen_the_others(block: int) -> None:
+    rng = np.random.default_rng(5)
+    question = DriftQuestion(
+        reference=of_columns(named(gaussian(rng, 2_000, 2))), budget=20_000, block=block
+    )
+    x = gaussian(rng, 30_000, 2)
+    x[500:, 0] += 3
+    x[25_000:, 1] += 1.5
+    with np.errstate(all="raise"):
+        state, alarms = fold(question, named(x))
+        parts = levels(question, state)
+
+    assert [tuple(m.name for m in alarm.moved) for alarm in alarms] == [("x0",), ("x1",)]
+    assert 25_000 <= alarms[1].seq < 26_000
+    assert all(np.isfinite(part) for part in parts.values())
+
+
 def test_memory_does_not_grow() -> None:
     question = DriftQuestion(reference=MIXED, budget=1e9, block=48)
     rng = np.random.default_rng(9)
