@@ -131,8 +131,8 @@ def test_a_wrong_password_is_refused_then_locked_out_and_a_silent_api_is_said(
         served(logged, dashboard=True) as own,
         opened(browser, own.dashboard) as (page, seen),
     ):
-        for _ in range(4):  # from the same address, as the dashboard asks
-            assert own.api.post("/login", json={"secret": "a guess"}).status_code == 401
+        for i in range(4):  # from the same address, as the dashboard asks
+            assert own.api.post("/login", json={"secret": f"guess {i}"}).status_code == 401
         log_in(page, "a wrong password")
         sees(page, "this is neither the password nor a token")
         log_in(page, PASSWORD)

@@ -34,8 +34,11 @@ def seaweed(
     server: Seaweed, _nothing_from_outside: None, monkeypatch: pytest.MonkeyPatch
 ) -> Seaweed:
     """The server, up, and whom to ask in the environment."""
+    from s3fs import S3FileSystem  # noqa: PLC0415  an extra, and slow
+
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()  # a test before may have asked at another address
     if server.process is None:
         server.start()
     return server

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -93,17 +94,24 @@ def test_no_answer_no_log_and_no_process_list_tells_a_token(server: Server) -> N
 
 def test_no_verb_prints_a_secret_not_even_in_an_error(tmp_path: Path) -> None:
     env = {n: v for n, v in os.environ.items() if not n.startswith("CONTINUAL_")} | SECRETS
+    said = tmp_path / "said"
     for verb in (["config", "show"], ["doctor"], ["serve"], ["token", "list"]):
-        run = subprocess.run(
-            [sys.executable, "-m", "continualml", *verb],
-            cwd=tmp_path,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        printed = run.stdout + run.stderr
+        with said.open("wb") as out:
+            run = subprocess.Popen(
+                [sys.executable, "-m", "continualml", *verb],
+                cwd=tmp_path,
+                env=env,
+                stdout=out,
+                stderr=out,
+            )
+        # The server goes on to wait for its database.
+        while verb == ["serve"] and "127.0.0.1" not in said.read_text("utf-8"):
+            assert run.poll() is None
+            time.sleep(0.1)
+        if verb == ["serve"]:
+            run.terminate()
+        run.wait(60)
+        printed = said.read_text("utf-8")
         assert printed, verb
         assert "127.0.0.1:1" in printed or verb[0] != "config"
         assert not [part for part in PARTS if part in printed], verb

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 
 import httpx
 import psutil
@@ -96,7 +97,10 @@ def test_whoever_has_no_login_learns_nothing_from_prefect_and_mlflow(tree: Tree)
 
 def test_no_secret_of_the_tree_stands_where_others_look(tree: Tree) -> None:
     secrets = (tree.login[1], tree.token)
-    commands = [" ".join(process.cmdline()) for process in family(tree)]
+    commands: list[str] = []
+    for process in family(tree):
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            commands.append(" ".join(process.cmdline()))
     logs = [path.read_text("utf-8", "replace") for path in (tree.data / "logs").iterdir()]
     health = tree.api.get("/health").text
 

@@ -74,6 +74,7 @@ class Connection(HttpToolsProtocol):
         """Note when a request begins."""
         super().on_message_begin()
         self._has_head = False
+        self._head_bytes = 0
         self._received_at = self.loop.time()
 
     def on_headers_complete(self) -> None:
