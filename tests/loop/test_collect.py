@@ -90,6 +90,8 @@ def test_what_goes_was_announced_and_what_is_left_verifies_and_replays(lived: Ho
         answering = set(pointers.pointed(conn, "demo").values())
     assert {ANSWERED, *answering, known.champion.version, known.anchor.version} <= there
     assert {a.version for a in (*known.heads.values(), *known.archive)} <= there
+    # Those that stood for a strategy meet the rows of their time when these are labelled.
+    assert {stood.version for line in known.lines.values() for stood in line} <= there
     before = {p.name for p in place.iterdir()}
     said = collect.would(lived.engine, place, "demo", older_than_s=LONG_AGO)
     assert {p.name for p in place.iterdir()} == before

@@ -182,6 +182,38 @@ def test_a_process_that_hangs_is_ended_and_what_it_was_asked_is_written(
     assert [i for _, i in in_log(file)] == ["a", "b", "c", "d"]
 
 
+def test_where_no_process_can_be_started_for_a_while_the_thread_writes_until_one_can(
+    file: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_AGAIN_S", 0.05)
+    real, refused = subprocess.Popen, 0
+
+    def full(*_: object, **__: object) -> None:
+        nonlocal refused
+        refused += 1
+        raise OSError(24, "Too many open files")
+
+    async def journey() -> None:
+        commit = GroupCommit(file)
+        await append(commit, "a")
+        monkeypatch.setattr(subprocess, "Popen", full)
+        (killed,) = processes()
+        killed.send_signal(signal.SIGKILL)
+        while refused < 2:
+            await append(commit, f"b-{refused}-{time.monotonic_ns()}")
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(subprocess, "Popen", real)
+        until = time.monotonic() + 10
+        while not processes() and time.monotonic() < until:  # noqa: ASYNC110  it is a process
+            await asyncio.sleep(0.01)
+        assert processes()
+        assert await append(commit, "c", "d") == [None, None]
+        commit.close()
+
+    asyncio.run(journey())
+    assert [i for _, i in in_log(file)][-2:] == ["c", "d"]
+
+
 def test_it_ends_with_the_process_that_started_it_and_not_by_a_ctrl_c(tmp_path: Path) -> None:
     program = textwrap.dedent(
         """

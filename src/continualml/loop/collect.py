@@ -1,5 +1,6 @@
 """Collects what nothing needs any more: old rows, artifacts of versions that will not come back."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,7 +150,9 @@ def _horizon(conn: Connection, model: Model, state: decide.Standing, at: float) 
     if state.incident is not None:
         left_out.append((state.incident.began, _EVERYTHING))
     more = sum(windows.n_joined(conn, model, a - 1, upto=b) for a, b in left_out)
-    window = windows.training(conn, model, through=_EVERYTHING, newest=widest + more)
+    # What waits in the log must not push the rows of the next refit out of its window.
+    through = min([state.read, *(o.through for o in state.orders)])
+    window = windows.training(conn, model, through=through, newest=widest + more)
     needs = [
         retention.before(conn, model.name, at),
         state.read,
@@ -179,6 +182,8 @@ def _standing_versions(state: decide.Standing) -> set[int]:
     places = (state.champion, state.anchor, state.previous, *state.heads.values(), *state.archive)
     found = {v for a in places if a is not None for v in (a.version, *a.graphs)}
     found |= {version for order in state.orders for _, version in order.members}
+    # Rows that were observed while these stood are still held against them when labelled.
+    found |= {stood.version for line in state.lines.values() for stood in line}
     return found | ({state.drift.version} if state.drift else set())
 
 
@@ -193,7 +198,11 @@ def _added(gone: Gone, plan: _Plan) -> Gone:
 
 
 def _size(files: tuple[Path, ...]) -> int:
-    return sum(path.stat().st_size for path in files if path.exists())
+    sizes = 0
+    for path in files:
+        with suppress(FileNotFoundError):  # it was removed meanwhile
+            sizes += path.stat().st_size
+    return sizes
 
 
 def _unlink(files: tuple[Path, ...]) -> None:

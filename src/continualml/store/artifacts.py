@@ -53,7 +53,7 @@ Place = Path | Remote
 def write(place: Place, data: bytes, *, kind: str = GRAPH) -> str:
     """Write an artifact so that after a crash it is there whole or not at all; return its hash.
 
-    One whose bytes are no longer what its name says is replaced.
+    One in a directory whose bytes are no longer what its name says is replaced.
 
     Raises
     ------

@@ -1,6 +1,7 @@
 """What of the log and of the artifacts nothing needs any more, as far as the store can tell."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,11 +150,12 @@ def strays(conn: Connection, directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
     suffixes = (f".{artifacts.GRAPH}", f".{artifacts.LEARNER}", ".part")
-    return sorted(
-        path
-        for path in directory.iterdir()
-        if path.suffix in suffixes and path.name not in needed and path.stat().st_mtime < oldest
-    )
+    found: list[Path] = []
+    for path in directory.iterdir():
+        with suppress(FileNotFoundError):  # it was renamed, or removed, meanwhile
+            if path.suffix in suffixes and path.name not in needed:
+                found += [path] if path.stat().st_mtime < oldest else []
+    return sorted(found)
 
 
 def began(conn: Connection, model: str) -> set[int]:

@@ -17,6 +17,7 @@ _PROGRAM: Final = Path(writer_process.__file__)
 # SQLite waits ten seconds for other processes; what takes longer has hung.
 _PATIENCE_S: Final = 15.0
 _AGAIN_S: Final = 1.0
+_SOON_S: Final = 0.1
 
 # Gets True if it is on disk, False if nothing was written, None if nobody knows.
 Told = Callable[[bool | None], None]
@@ -41,6 +42,7 @@ class Writer:
         self._told: Told | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._listens = False
         self._start()
 
     @property
@@ -60,8 +62,8 @@ class Writer:
         said = writer_process.message(sql, values)
         if not self.idle or len(said) > writer_process.LARGEST:
             return False
-        if self._loop is None:
-            self._loop = loop
+        if not self._listens:
+            self._loop, self._listens = loop, True
             loop.add_reader(self._socket, self._answered)
             self._look(None)
         try:
@@ -78,7 +80,7 @@ class Writer:
             self._socket.settimeout(_PATIENCE_S)
             self._answered()
         if (process := self._let_go()) is not None:
-            _end(process)
+            _end(process, _AGAIN_S)
         for timer in self._timers:
             timer.cancel()
 
@@ -133,24 +135,25 @@ class Writer:
         process = self._let_go()
         if process is not None:
             process.kill()
-            _end(process)
+            _end(process, _SOON_S)
         for timer in self._timers:
             timer.cancel()
         self._later(_AGAIN_S, self._start_again)
-        self._loop, told, self._told = None, self._told, None
+        told, self._told = self._told, None
         if told is not None:
             told(None)
 
     def _let_go(self) -> subprocess.Popen[bytes] | None:
         process, self._process = self._process, None
         if process is not None:
-            if self._loop is not None:
+            if self._loop is not None and self._listens:
                 self._loop.remove_reader(self._socket)
+            self._listens = False
             self._socket.close()
         return process
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], most_s: float) -> None:
     """Wait until it has ended, which a disk that hangs may put off."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_AGAIN_S)
+    with contextlib.suppress(subprocess.TimeoutExpired):  # the next process that starts buries it
+        process.wait(most_s)

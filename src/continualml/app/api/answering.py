@@ -125,7 +125,12 @@ class Answering:
             rows = answered[0][1] if alone else [row for _, some in answered for row in some]
             before, self._several = self._several, len(answered) > 1
             told = partial(self._told, answered)
-            self._commit.append(rows, told, alone=not (before or self._several))
+            try:
+                self._commit.append(rows, told, alone=not (before or self._several))
+            except Exception as error:  # noqa: BLE001  as above
+                self._under_way = False
+                for ask, _ in answered:
+                    ask.told(error)
 
     def _answered(self, name: str, asks: list[Ask]) -> list[tuple[Ask, Sequence[Observed]]]:
         """Run the graph once for all; a request whose rows have no answer is told so."""

@@ -20,7 +20,7 @@ from continualml.app.api import problems
 from continualml.app.api.counts import PREDICTIONS, Counts
 from continualml.errors import InputError
 from continualml.store import intake
-from continualml.store.engine import StoreUnavailableError, write
+from continualml.store.engine import CommitUnknownError, StoreUnavailableError, write
 
 OTHERS: Final = "others"
 _REFUSED: Final = 422
@@ -112,6 +112,8 @@ class Refusals:
                     fields=window.fields,
                     recorded_at=at,
                 )
+        except CommitUnknownError as error:  # rows that count twice are worse than rows that do not
+            logger.warning("Refused rows may not have been logged, they are dropped: {}", error)
         except (SQLAlchemyError, StoreUnavailableError) as error:
             self._put_back(name, window)
             if not self._unwritten:

@@ -69,22 +69,25 @@ class Straight:
             return
         try:
             version, content = self._asking.said(found)
-            self._write(version, content)
+            written = self._write(version, content)
         except Exception as error:  # noqa: BLE001  as above; others wait behind this one
             self._otherwise(partial(self._asking.refuse, error))
+            return
+        if written:
+            self._asking.count(200)
+            self._cycle.on_response()
 
-    def _write(self, version: bytes, content: bytes) -> None:
+    def _write(self, version: bytes, content: bytes) -> bool:
         cycle = self._cycle
         if cycle.disconnected:
-            return
+            return False
         if cycle.flow.write_paused:  # a client that does not read waits for itself
             headers = {"x-model-version": version.decode()}
             self._otherwise(Response(content, headers=headers, media_type="application/json"))
-            return
+            return False
         last = b"" if cycle.keep_alive else b"connection: close\r\n"
         cycle.response_started = cycle.response_complete = True
         cycle.transport.write(_HEAD % (version, len(content), last) + content)
         if not cycle.keep_alive:
             cycle.transport.close()
-        self._asking.count(200)
-        cycle.on_response()
+        return True
