@@ -73,8 +73,8 @@ class Straight:
         except Exception as error:  # noqa: BLE001  as above; others wait behind this one
             self._otherwise(partial(self._asking.refuse, error))
             return
+        self._asking.count(200)
         if written:
-            self._asking.count(200)
             self._cycle.on_response()
 
     def _write(self, version: bytes, content: bytes) -> bool:
