@@ -2,12 +2,11 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
-from continualml import decide
+from continualml import clock, decide
 from continualml.loop import carry_out
 from continualml.model import Model
 from continualml.records import Collected
@@ -54,7 +53,7 @@ def collect(
     """
     gone = Gone(model=name)
     while True:
-        now = datetime.now(UTC)
+        now = clock.now()
         at, recorded_at = now.timestamp(), now.isoformat(timespec="milliseconds")
         with write(engine) as conn:
             while carry_out.take_in_foreign(conn, name, recorded_at=recorded_at):
@@ -101,7 +100,7 @@ def _plan(
         return None
     rows, below = retention.Old(), 0
     if older_than_s is not None:
-        below = _horizon(conn, model, state, datetime.now(UTC).timestamp() - older_than_s)
+        below = _horizon(conn, model, state, clock.now().timestamp() - older_than_s)
         first = ledger.entries(conn, model=model.name, kinds=("first",), limit=1)
         rows = retention.old(
             conn,
@@ -149,9 +148,9 @@ def _horizon(conn: Connection, model: Model, state: decide.Standing, at: float) 
     left_out = [*state.excluded]
     if state.incident is not None:
         left_out.append((state.incident.began, _EVERYTHING))
-    more = sum(windows.n_joined(conn, model, a - 1, upto=b) for a, b in left_out)
     # What waits in the log must not push the rows of the next refit out of its window.
     through = min([state.read, *(o.through for o in state.orders)])
+    more = windows.n_without(conn, model, tuple(left_out), upto=through)
     window = windows.training(conn, model, through=through, newest=widest + more)
     needs = [
         retention.before(conn, model.name, at),

@@ -12,12 +12,12 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from sqlalchemy import Connection, Engine
 
+from continualml import clock
 from continualml.errors import InputError, Said
 from continualml.records import Json
 from continualml.store import artifacts, ledger, log, pointers, private
@@ -213,7 +213,7 @@ def _described(conn: Connection, build: str, configuration: Path) -> Manifest:
     last = ledger.entries(conn, limit=1)
     return Manifest(
         format=_FORMAT,
-        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        made_at=clock.now().isoformat(timespec="seconds"),
         build=build,
         last_seq=log.last_seq(conn),
         entries=last[0].n if last else 0,
@@ -267,7 +267,7 @@ def _swap(staged: Path, data: Path, there: list[Path]) -> Path | None:
     moves: list[tuple[Path, Path]] = []
     aside = None
     if there:
-        aside = data / f"replaced-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        aside = data / f"replaced-{clock.now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         aside.mkdir(mode=0o700)
         # The log before its WAL: an old WAL beside a new log would be read as a part of it.
         old = sorted(there, key=lambda p: (p.name != LOG, p.name))

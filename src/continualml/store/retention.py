@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection, delete, func, not_, select
 
+from continualml import clock
 from continualml.store import artifacts, ledger, pointers
 from continualml.store.tables import labels, observations, outbox
 from continualml.store.tables import versions as registered
@@ -136,7 +137,7 @@ def in_use(conn: Connection, model: str) -> set[int]:
 
 def young(conn: Connection, model: str) -> set[int]:
     """Name the versions that were registered lately."""
-    since = datetime.fromtimestamp(datetime.now(UTC).timestamp() - YOUNG_S, UTC).isoformat()
+    since = (clock.now() - timedelta(seconds=YOUNG_S)).isoformat()
     asked = select(registered.c.version).where(
         registered.c.model == model, registered.c.recorded_at >= since
     )
@@ -146,7 +147,7 @@ def young(conn: Connection, model: str) -> set[int]:
 def strays(conn: Connection, directory: Path) -> list[Path]:
     """List the files that no version needs, but for those that may just be written."""
     needed = {f"{one.sha256}.{one.kind}" for one in pointers.artifacts_named(conn)}
-    oldest = datetime.now(UTC).timestamp() - YOUNG_S
+    oldest = clock.now().timestamp() - YOUNG_S
     if not directory.is_dir():
         return []
     suffixes = (f".{artifacts.GRAPH}", f".{artifacts.LEARNER}", ".part")
