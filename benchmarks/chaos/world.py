@@ -16,27 +16,12 @@ from typing import Any
 import httpx
 import psutil
 
+from benchmarks.stream_model import CONFIG
 from continualml import demo
 
 _START_S, _STOP_S = 240.0, 40.0
 _FIRST_ROWS = 1_000
-_CONFIG = """\
-default = "stream"
-
-[models.stream]
-kind = "classification"
-target = "y"
-classes = ["no", "yes"]
-
-[models.stream.features]
-x1 = "numeric"
-x2 = "numeric"
-x3 = "numeric"
-x4 = "numeric"
-
-[models.stream.policy]
-block = 50
-
+_STRATEGIES = """
 [[models.stream.policy.strategies]]
 name = "newest-500"
 window = 500
@@ -199,7 +184,7 @@ class World:
 def begun(folder: Path, *, data: Path | None = None, environment: Mapping[str, str] = {}) -> World:
     """Make a directory with a model and its first champion; nothing runs yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "continual.toml").write_text(_CONFIG, "utf-8")
+    (folder / "continual.toml").write_text(CONFIG + _STRATEGIES, "utf-8")
     theirs = ("MLFLOW_", "PREFECT_", "CONTINUAL_", "API_KEY")
     own = {n: v for n, v in os.environ.items() if not n.startswith(theirs)}
     names = ("PORT", "DASHBOARD_PORT", "PREFECT_PORT", "MLFLOW_PORT")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, func, select
 
+from benchmarks.stream_model import CONFIG
 from continualml import demo, settings
 from continualml.learning.table import Table
 from continualml.loop import begin
@@ -34,23 +35,6 @@ _BATCH = 1_000
 _EARLY, _CORRECTED = 100, 200
 # 5,000,000 rows in a week.
 _BETWEEN_S = 0.12
-_CONFIG = """\
-default = "stream"
-
-[models.stream]
-kind = "classification"
-target = "y"
-classes = ["no", "yes"]
-
-[models.stream.features]
-x1 = "numeric"
-x2 = "numeric"
-x3 = "numeric"
-x4 = "numeric"
-
-[models.stream.policy]
-block = 50
-"""
 # While the log is made, one strategy that is hardly ever fitted anew: what is made is the log.
 _SELDOM = """
 [[models.stream.policy.strategies]]
@@ -184,7 +168,7 @@ def grow(log: LongLog, rows: int, say: Callable[[str], None]) -> float:
 
 def declare(folder: Path, *, often: bool) -> None:
     """Write the configuration: with the default strategies, or with one seldom fitted anew."""
-    (folder / "continual.toml").write_text(_CONFIG + ("" if often else _SELDOM), encoding="utf-8")
+    (folder / "continual.toml").write_text(CONFIG + ("" if often else _SELDOM), encoding="utf-8")
 
 
 def _append_labels(conn: Any, rows: list[dict[str, Any]]) -> None:

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -22,31 +22,17 @@ from continualml.loop import begin, carry_out
 from continualml.loop.cycle import Loop, plainly
 from continualml.loop.replay import replay
 from continualml.loop.training import Trainer
-from continualml.model import Policy, Strategy
 from continualml.records import Decision, Unfit
 from continualml.store import ledger, log, pointers, windows
 from continualml.store.engine import open_store, read, write
 from continualml.store.log import Labelled, Observed, append_labels, append_observations
 from continualml.store.tables import labels, snapshots
+from tests.small_model import MODEL
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
 T = TypeVar("T")
-# Small windows and budgets: a hundred rows bring alarms, refits, promotions and ways back.
-MODEL = replace(
-    demo.DEMO,
-    policy=Policy(
-        strategies=(
-            Strategy(name="short", window=30, refit=30),
-            Strategy(name="long", window=100, refit=50),
-        ),
-        block=2,
-        hold=10,
-        false_alarms=60,
-        false_promotions=20,
-    ),
-)
 ROWS = 120
 ROWS_OF_THE_WORLD, TRUTH = demo.generate(ROWS, seed=1, noise=0.3, drift=2.0)
 

@@ -14,7 +14,6 @@ from continualml.app import courier
 from continualml.errors import InputError
 from continualml.learning.table import Table
 from continualml.loop import begin, carry_out
-from continualml.model import Policy, Strategy
 from continualml.store import channels, ledger, outbox, windows
 from continualml.store.artifacts import ArtifactError
 from continualml.store.engine import StoreUnavailableError, read, write
@@ -27,21 +26,8 @@ from tests.simulation.outside import Outside
 from tests.simulation.processes import Api, House, Runner, loop_of
 from tests.simulation.schedule import Broken, Process, Schedule
 from tests.simulation.telling import Courier
+from tests.small_model import MODEL
 
-# Small windows and budgets: a hundred rows bring alarms, refits, promotions and ways back.
-MODEL = replace(
-    demo.DEMO,
-    policy=Policy(
-        strategies=(
-            Strategy(name="short", window=30, refit=30),
-            Strategy(name="long", window=100, refit=50),
-        ),
-        block=2,
-        hold=10,
-        false_alarms=60,
-        false_promotions=20,
-    ),
-)
 ROWS, LASTS_S = 80, 150.0
 # For whoever begins from nothing; with so many the timer begins by itself, too.
 FILE_ROWS = 400

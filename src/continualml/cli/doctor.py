@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from continualml.cli.exits import FAILED
 from continualml.cli.options import AsJson, Config, Data
 from continualml.cli.printing import print_rows
 from continualml.settings import Project
+
+if TYPE_CHECKING:
+    from continualml.store.artifacts import Remote
 
 _LEAST_DISK_MB = 500
 
@@ -30,6 +33,8 @@ def _checks(project: Project) -> list[dict[str, Any]]:
     from importlib.util import find_spec  # noqa: PLC0415  only for this verb
 
     from continualml.app import tree  # noqa: PLC0415  only for this verb
+    from continualml.app.place import place_of  # noqa: PLC0415  only for this verb
+    from continualml.store.artifacts import Remote  # noqa: PLC0415  only for this verb
 
     said, told = project.settings, list[dict[str, Any]]()
 
@@ -91,22 +96,21 @@ def _checks(project: Project) -> list[dict[str, Any]]:
         found=f"missing: {', '.join(missing)}" if missing else "all",
         remedy="uv sync --extra learn: without it nothing is trained",
     )
-    if said.artifacts_url:
-        told.append(_bucket(said.artifacts_url))
+    if isinstance(place := place_of(said), Remote):
+        told.append(_bucket(place))
     told.append(_clock(project))
     return told
 
 
-def _bucket(url: str) -> dict[str, Any]:
+def _bucket(place: "Remote") -> dict[str, Any]:
     from continualml.errors import UnreachableError  # noqa: PLC0415  only for this verb
-    from continualml.integrations.s3 import Bucket  # noqa: PLC0415  only for this verb
 
     try:
-        Bucket(url.rstrip("/")).look()
+        place.bucket.look()
     except UnreachableError as error:
         remedy = "see AWS_ENDPOINT_URL, the bucket's name, and what its key may do"
         return {"check": "bucket", "ok": False, "found": str(error), "remedy": remedy}
-    return {"check": "bucket", "ok": True, "found": url, "remedy": ""}
+    return {"check": "bucket", "ok": True, "found": place.url, "remedy": ""}
 
 
 def _clock(project: Project) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """Verbs that explain: an answer, a decision, the arithmetic of a policy."""
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from continualml import settings as configuration
 from continualml.cli.options import AsJson, Config, Data, ModelName, listed, model_named
-from continualml.cli.printing import print_facts
+from continualml.cli.printing import print_facts, print_json
 
 
 def explain(
@@ -36,7 +35,7 @@ def explain(
         else:
             told = answers.observation(conn, place_of(said), asked, what)
     if as_json:
-        typer.echo(json.dumps(told, indent=2))
+        print_json(told)
     else:
         print_facts(told)
 
@@ -57,7 +56,7 @@ def explain_policy(
             asked = periods.in_rows(conn, project.models[name], known)
             told.append(arithmetic.explained(asked, known))
     if as_json:
-        typer.echo(json.dumps(told, indent=2))
+        print_json(told)
         return
     for one in told:
         print_facts(one)

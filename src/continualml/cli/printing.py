@@ -15,7 +15,7 @@ _INDENT = " " * 6
 def print_rows(told: list[dict[str, Any]], *, as_json: bool) -> None:
     """Print rows of like keys."""
     if as_json:
-        typer.echo(json.dumps(told, indent=2))
+        print_json(told)
         return
     if not told:
         typer.echo("nothing")
@@ -50,8 +50,8 @@ def print_lines(told: list[dict[str, Any]], *, width: int | None = None) -> None
         typer.echo(fill(line, most, subsequent_indent=_INDENT, break_on_hyphens=False))
 
 
-def print_json(told: dict[str, Any]) -> None:
-    """Print named facts for programs."""
+def print_json(told: dict[str, Any] | list[dict[str, Any]]) -> None:
+    """Print named facts, or rows of them, for programs."""
     typer.echo(json.dumps(told, indent=2))
 
 

@@ -212,20 +212,22 @@ def _as_served(
 
 def _blended(model: Model, state: Standing, new: Answered, head: Artifact) -> Blended:
     members = new.members(head)
-    # Weights are no proof: they learn from what each member answers now.
-    lost = [loss(model, new.by_graph[v], new.target) for v in head.graphs]
-    path = blend.step(state.weights, np.column_stack(lost))
     if state.incident is not None:
         path = blend.standing_still(state.weights, len(new.seq))
+    else:
+        # Weights are no proof: they learn from what each member answers now.
+        lost = [loss(model, new.by_graph[v], new.target) for v in head.graphs]
+        path = blend.step(state.weights, np.column_stack(lost))
     weights, stood = state.weighed.stood(new.seq, path.weights, new.observed)
     return Blended(path=path, said=blend.mixed(weights, members), stood=stood)
 
 
 def _earlier(model: Model, state: Standing, new: Answered) -> Earlier:
     each = np.column_stack([loss(model, new.of(a), new.target) for a in state.archive])
-    path = recall.step(state.recalled, each)
     if state.incident is not None:
         path = np.tile(state.recalled.loss, (len(new.seq) + 1, 1))
+    else:
+        path = recall.step(state.recalled, each)
     led = path.argmin(axis=1)[:, None].astype(np.float64)
     place, stood = state.led.stood(new.seq, led, new.observed)
     leader = place[:, 0].astype(np.intp)

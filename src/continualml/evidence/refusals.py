@@ -1,6 +1,7 @@
 """Are more rows refused than used to be? Those that do not fit the schema are never logged."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -209,7 +210,7 @@ def step(
             rows=state.rows + window.answered + window.refused,
             refused=state.refused + window.refused,
             first=state.first or window.seq,
-            fields=_joined(state.fields, window.fields),
+            fields=joined(state.fields, window.fields),
         )
         if state.rows >= question.bet:
             state, alarm = _bet(question, state)
@@ -283,11 +284,13 @@ def _held(
     return replace(asked_anew(state), alarmed=True), found
 
 
-def _joined(before: dict[str, int], more: dict[str, int]) -> dict[str, int]:
-    """Add up, keeping few names: who sends always other ones must not let the state grow."""
+def joined(
+    before: Mapping[str, int], more: Mapping[str, int], most: int = _MOST_FIELDS
+) -> dict[str, int]:
+    """Add up, keeping few names: who sends always other ones must not let them grow."""
     found = dict(before)
     for name, n in more.items():
-        key = name if name in found or len(found) < _MOST_FIELDS else OTHERS
+        key = name if name in found or len(found) < most else OTHERS
         found[key] = found.get(key, 0) + n
     return found
 

@@ -26,7 +26,7 @@ class ArtifactError(RuntimeError):
 class Bucket(Protocol):
     """Where artifacts are kept outside; every call is bounded in time.
 
-    Both raise ``UnreachableError`` while nothing can be known.
+    They raise ``UnreachableError`` while nothing can be known.
     """
 
     def get(self, name: str) -> bytes | None:
@@ -35,6 +35,10 @@ class Bucket(Protocol):
 
     def put(self, name: str, data: bytes) -> None:
         """Write an object, whole or not at all, unless it is there."""
+        ...
+
+    def look(self) -> None:
+        """See whether it answers."""
         ...
 
 

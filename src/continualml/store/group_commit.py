@@ -30,7 +30,7 @@ from continualml.store.log import (
     append_observations,
 )
 from continualml.store.tables import observations
-from continualml.store.tickets import Answer, Ticket, Waiting, next_batch
+from continualml.store.tickets import Answer, Ticket, Waiting, next_batch, settle
 from continualml.store.writer import Writer
 
 # A commit that takes longer holds up the event loop too long: then only the writer's thread
@@ -142,7 +142,7 @@ class GroupCommit:
             If the database did not say in time whether they are.
         """
         future = self._known_loop().create_future()
-        self._put(Ticket(rows=rows, told=partial(_settle, future)))
+        self._put(Ticket(rows=rows, told=partial(settle, future)))
         return future
 
     def submit_labels(
@@ -158,7 +158,7 @@ class GroupCommit:
             If the database did not say in time whether they are.
         """
         future = self._known_loop().create_future()
-        told = partial(_settle, future)
+        told = partial(settle, future)
         self._put(Ticket(model=model, labels=items, recorded_at=recorded_at, told=told))
         return future
 
@@ -268,12 +268,3 @@ class GroupCommit:
     def _resolve(self, tickets: tuple[Ticket, ...], answers: list[Answer]) -> None:
         self._in_thread -= len(tickets)
         self._waiting.tell(tickets, answers)
-
-
-def _settle(future: "asyncio.Future[Answer]", answer: Answer) -> None:
-    if future.done():  # its client has gone
-        return
-    if isinstance(answer, BaseException):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)

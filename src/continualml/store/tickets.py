@@ -56,6 +56,16 @@ def next_batch(waiting: Sequence[Ticket], most_rows: int = _MOST_ROWS) -> Batch:
     return Batch(now=tuple(waiting), later=())
 
 
+def settle(future: "asyncio.Future[Answer]", answer: Answer) -> None:
+    """Give a future what became of its request, unless its client has gone."""
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
+
+
 class Waiting:
     """Who waits for an answer of the log; nobody waits for ever.
 

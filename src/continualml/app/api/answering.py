@@ -24,6 +24,7 @@ from continualml.store.engine import CommitUnknownError, StoreUnavailableError
 from continualml.store.group_commit import GroupCommit
 from continualml.store.log import Observed
 from continualml.store.packed import COUNT_DIGITS, Counted, Packed
+from continualml.store.tickets import settle
 
 _MOST_ROWS = 2_000
 # Whoever comes behind so many rows is told to come again.
@@ -169,16 +170,6 @@ class Answering:
             else:
                 ask.told(Answered(rows, there[at : at + len(rows)]))
             at += len(rows)
-
-
-def settle(future: "asyncio.Future[Answered]", found: Answered | Exception) -> None:
-    """Give a future what became of its request, unless its client has gone."""
-    if future.done():
-        return
-    if isinstance(found, Exception):
-        future.set_exception(found)
-    else:
-        future.set_result(found)
 
 
 def observed(

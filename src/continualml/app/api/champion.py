@@ -109,7 +109,6 @@ class Champions:
         self, engine: Engine, place: Place | Fetching, models: Mapping[str, Model]
     ) -> None:
         self._engine = engine
-        self._fetching = place if isinstance(place, Fetching) else None
         self._place = place
         self._models = models
         self._current: dict[str, Champion] = {}
@@ -303,13 +302,13 @@ class Champions:
 
     def _bring_ahead(self, conn: Connection, name: str) -> None:
         """Have those here who may have to answer at once, with the bucket up or down."""
-        if self._fetching is None:
+        if not isinstance(self._place, Fetching):
             return
         for alias in _INSTEAD:
             pointer = pointers.pointer(conn, name, alias)
             known = pointers.version(conn, name, pointer.version) if pointer else None
             if known is not None:
-                self._fetching.ahead(known.sha256)
+                self._place.ahead(known.sha256)
 
     def _nobody(self, model: str) -> ProblemError:
         failure = self.failures.get(model)

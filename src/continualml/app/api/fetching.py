@@ -27,7 +27,7 @@ class Fetching:
         self._place = place
         self._asked: SimpleQueue[str | None] = SimpleQueue()
         self._under_way: set[str] = set()
-        self._ended: dict[str, Exception | None] = {}
+        self._failed: dict[str, Exception] = {}
         self._not_before: dict[str, float] = {}
         # A daemon: the end of the process waits for no bucket.
         threading.Thread(target=self._work, name="fetching", daemon=True).start()
@@ -46,7 +46,7 @@ class Fetching:
             return artifacts.read(self._place.cache, sha256)
         except ArtifactError:
             pass
-        error = self._ended.pop(sha256, None)
+        error = self._failed.pop(sha256, None)
         if error is not None:
             raise error
         if sha256 not in self._under_way:
@@ -72,7 +72,8 @@ class Fetching:
 
     def _work(self) -> None:
         while (sha256 := self._asked.get()) is not None:
-            self._ended[sha256] = self._brought(sha256)
+            if (error := self._brought(sha256)) is not None:
+                self._failed[sha256] = error
             self._under_way.discard(sha256)
 
     def _brought(self, sha256: str) -> Exception | None:

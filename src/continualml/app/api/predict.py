@@ -12,12 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from continualml.app import logs
 from continualml.app.api import bodies, problems, trace
-from continualml.app.api.answering import Answered, Told, settle
+from continualml.app.api.answering import Answered, Told
 from continualml.app.api.problems import ProblemError
 from continualml.app.api.serving import Serving, serving_of
 from continualml.model import Model
 from continualml.records import Json
 from continualml.store.log import Observed
+from continualml.store.tickets import settle
 
 _JSON = (b"content-type", b"application/json")
 _ROUTE, _OF_MODEL = "/predict", "/models/{model}/predict"

@@ -19,10 +19,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from continualml.app.api import problems
 from continualml.app.api.counts import PREDICTIONS, Counts
 from continualml.errors import InputError
+from continualml.evidence.refusals import joined
 from continualml.store import intake
 from continualml.store.engine import CommitUnknownError, StoreUnavailableError, write
 
-OTHERS: Final = "others"
 _REFUSED: Final = 422
 _PERIOD_S: Final = 30.0
 _FEWEST_ROWS: Final = 20
@@ -78,9 +78,7 @@ class Refusals:
         with self._lock:
             window = self._windows[model]
             window.refused += n
-            there = window.fields
-            key = name if name in there or len(there) < _MOST_FIELDS else OTHERS
-            there[key] = there.get(key, 0) + n
+            window.fields = joined(window.fields, {name: n}, _MOST_FIELDS)
 
     def look(self) -> None:
         """Log the windows that are due; what cannot be written now stays for the next look."""
@@ -127,8 +125,7 @@ class Refusals:
             newer = self._windows[name]
             newer.before = window.before
             newer.refused += window.refused
-            for key, n in window.fields.items():
-                newer.fields[key] = newer.fields.get(key, 0) + n
+            newer.fields = joined(newer.fields, window.fields, _MOST_FIELDS)
 
     def _answered(self, name: str) -> int:
         return self._counts.value((PREDICTIONS, name))

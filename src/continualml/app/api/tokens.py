@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import math
-import stat
 import threading
 import time
 from datetime import UTC, datetime
@@ -23,7 +22,6 @@ from continualml.store import private, tokens
 from continualml.store.engine import StoreUnavailableError, read, write
 
 _SHORTEST = 24
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # Different wrong tokens that one address may try at once, and how many more in a second.
 _BURST, _PER_S, _MOST = 20, 0.2, 4_096
 
@@ -176,7 +174,7 @@ def ensure_admin(engine: Engine, path: Path, api_key: SecretStr | None) -> None:
         return
     check_file(path)
     with write(engine) as conn:  # the write lock: of several processes one makes the file
-        there = path.read_text("utf-8").strip() if path.exists() else None
+        there = private.read_own(path)
         ended = {t.hash for t in tokens.listed(conn) if t.revoked_at is not None}
         if there is None or tokens.digest(there) in ended:
             there = tokens.new_secret()
@@ -193,10 +191,8 @@ def check_file(path: Path) -> None:
     InputError
         If it is empty or too short, or others than its owner may read it.
     """
-    if not path.exists():
-        return
-    private.check_own(path)
-    _long_enough(path.read_text("utf-8").strip(), str(path))
+    if (there := private.read_own(path)) is not None:
+        _long_enough(there, str(path))
 
 
 def _only(conn: Connection, name: str, secret: str) -> None:
