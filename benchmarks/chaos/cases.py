@@ -122,7 +122,7 @@ def _champion_is_well(world: World) -> bool:
 def _burst(world: World, load: Load) -> None:
     """Answer 20,000 rows, then send all their labels as fast as they are taken."""
     names = [f"{load.name}-burst-{i}" for i in range(_BURST)]
-    with _client(world) as api:
+    with world.client() as api:
         for start in range(0, _BURST, _AT_ONCE):
             _predict(api, load, names[start : start + _AT_ONCE])
         for start in range(0, _BURST, _AT_ONCE):
@@ -137,7 +137,7 @@ def _over_and_over(world: World, load: Load) -> None:
         chance = random.Random(client)  # noqa: S311  an order, not a secret
         parts = [names[i : i + 20] for i in range(0, len(names), 20)]
         chance.shuffle(parts)
-        with _client(world) as api:
+        with world.client() as api:
             for part in parts:
                 for work in chance.sample((_predict, _label), 2):
                     work(api, load, part)
@@ -147,15 +147,6 @@ def _over_and_over(world: World, load: Load) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-
-
-def _client(world: World) -> httpx.Client:
-    return httpx.Client(
-        base_url=world.addresses["api"],
-        headers={"Authorization": f"Bearer {world.token}"},
-        timeout=30,
-        trust_env=False,
-    )
 
 
 def _predict(api: httpx.Client, load: Load, names: list[str]) -> None:

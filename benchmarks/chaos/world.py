@@ -114,6 +114,15 @@ class World:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    def client(self) -> httpx.Client:
+        """Ask the API as its admin."""
+        return httpx.Client(
+            base_url=self.addresses["api"],
+            headers={"Authorization": f"Bearer {self.token}"},
+            timeout=30,
+            trust_env=False,
+        )
+
     def first(self) -> psutil.Process:
         if self.process is None:
             raise BrokenWorldError("the tree does not run")

@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.cpu import cpu
+
 Cell = dict[str, Any]
 PACKAGES = ("continualml", "numpy", "scipy", "scikit-learn", "river")
 
@@ -69,14 +71,5 @@ def made_with() -> dict[str, str]:
     return {
         **{name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
-        "cpu": f"{_cpu()}, {os.cpu_count()} cores",
+        "cpu": f"{cpu()}, {os.cpu_count()} cores",
     }
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.cpu import cpu
 from benchmarks.serving import environments
 
 _OURS = ("continualml", "onnxruntime", "fastapi", "uvicorn", "scikit-learn", "lightgbm", "numpy")
@@ -25,7 +26,7 @@ _THEIRS = {
 def described(folder: Path) -> dict[str, Any]:
     """Describe the machine; ``folder`` is on the disk that the log is written to."""
     return {
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "kernel": f"{platform.system()} {platform.release()}",
@@ -38,13 +39,6 @@ def described(folder: Path) -> dict[str, Any]:
             for peer, names in _THEIRS.items()
         },
     }
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _fsync_ms(folder: Path, times: int = 200) -> float:

@@ -60,7 +60,7 @@ class Course:
 def soaked(folder: Path, *, rows: int, minutes: float) -> Course:
     """Send that many rows and their labels in that time, and look at every process meanwhile."""
     course = Course()
-    with running(begun(folder)) as world, _client(world) as api:
+    with running(begun(folder)) as world, world.client() as api:
         began, sent, waiting = time.monotonic(), 0, deque[list[dict[str, str]]]()
         sample_at = 0.0
         for i in itertools.count():
@@ -80,15 +80,6 @@ def soaked(folder: Path, *, rows: int, minutes: float) -> Course:
             time.sleep(max(0.0, ahead))
         course.add(time.monotonic() - began, sent, {**_of_processes(world), **_of_files(world)})
     return course
-
-
-def _client(world: World) -> httpx.Client:
-    return httpx.Client(
-        base_url=world.addresses["api"],
-        headers={"Authorization": f"Bearer {world.token}"},
-        timeout=30,
-        trust_env=False,
-    )
 
 
 def _predict(api: httpx.Client, i: int) -> list[dict[str, str]]:
