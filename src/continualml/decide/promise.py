@@ -1,5 +1,7 @@
 """What was promised of the champion, and the questions that follow from it."""
 
+from typing import Literal
+
 from continualml.decide.standing import BLEND, Artifact, Standing, challengers, places
 from continualml.evidence import delay, drift, fold, refusals
 from continualml.evidence.gate import Chance, Rate
@@ -89,12 +91,14 @@ def evidence_now(model: Model, state: Standing) -> Json:
     }
 
 
-def question(model: Model, state: Standing, reference: Reference) -> drift.DriftQuestion:
-    """Ask whether any column moved by more than the user tolerates, within the budget."""
+def question(
+    model: Model, state: Standing, reference: Reference, family: Literal["columns", "labels"]
+) -> drift.DriftQuestion:
+    """Ask whether any column moved by more than the user tolerates, within the family's budget."""
     policy = model.policy
     return drift.DriftQuestion(
         reference=reference,
-        budget=max(policy.false_alarms, state.block) / PARTS["columns"],
+        budget=max(policy.false_alarms, state.block) / PARTS[family],
         block=state.block,
         tolerance=policy.drift_tolerance,
     )
@@ -144,6 +148,6 @@ def _levels(model: Model, state: Standing) -> dict[str, float]:
     if there is None:
         return {}
     return {
-        **drift.levels(question(model, state, there.columns), there.of_columns),
-        **drift.levels(question(model, state, there.labels), there.of_labels),
+        **drift.levels(question(model, state, there.columns, "columns"), there.of_columns),
+        **drift.levels(question(model, state, there.labels, "labels"), there.of_labels),
     }

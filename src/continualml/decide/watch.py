@@ -33,8 +33,10 @@ def described(model: Model, state: Standing, outcome: Described) -> tuple[Standi
         version=outcome.version,
         columns=columns,
         labels=labels,
-        of_columns=drift.untouched(question(model, state, columns), seq=outcome.observed),
-        of_labels=drift.untouched(question(model, state, labels), seq=state.read),
+        of_columns=drift.untouched(
+            question(model, state, columns, "columns"), seq=outcome.observed
+        ),
+        of_labels=drift.untouched(question(model, state, labels, "labels"), seq=state.read),
     )
     orders = tuple(o for o in state.orders if o.strategy != REFERENCE)
     return replace(state, drift=begun, orders=orders, moving=None), []
@@ -55,7 +57,7 @@ def watched(model: Model, state: Standing, outcome: Watched) -> tuple[Standing, 
         raise InputError("watched.version", expected=expected, got=got)
     seq = np.frombuffer(outcome.seq, "<i8")
     columns = np.frombuffer(outcome.codes, "u1").reshape(len(seq), -1)
-    asked = question(model, state, there.columns)
+    asked = question(model, state, there.columns, "columns")
     after, alarms = drift.step(asked, there.of_columns, seq, columns)
     state = replace(state, drift=replace(there, of_columns=after))
     decisions: list[Decision] = []
@@ -75,7 +77,7 @@ def label_alarms(model: Model, state: Standing, outcome: Scored) -> tuple[Standi
     n = int(np.searchsorted(seq, state.read, side="right"))
     target = np.frombuffer(outcome.target, "<f8")[:n]
     column = codes(there.labels, labelled(model, target))
-    asked = question(model, state, there.labels)
+    asked = question(model, state, there.labels, "labels")
     after, alarms = drift.step(asked, there.of_labels, seq[:n], column)
     state = replace(state, drift=replace(there, of_labels=after))
     decisions: list[Decision] = []
@@ -91,8 +93,9 @@ def columns_asked_anew(old: Model, new: Model, before: Standing, after: Standing
     there = after.drift
     if there is None:
         return after
-    columns, labels = question(new, after, there.columns), question(new, after, there.labels)
-    if columns == question(old, before, there.columns):
+    columns = question(new, after, there.columns, "columns")
+    labels = question(new, after, there.labels, "labels")
+    if columns == question(old, before, there.columns, "columns"):
         return after
     fresh = replace(
         there,
