@@ -89,7 +89,10 @@ def _artifact(world: "World") -> None:
     if not files:
         return
     path = files[int(world.schedule.random.integers(len(files)))]
+    if path in world.damaged:
+        return
     whole = path.read_bytes()
+    world.damaged.add(path)
     if world.schedule.chance(0.5):
         path.unlink()
     else:
@@ -99,6 +102,7 @@ def _artifact(world: "World") -> None:
         world.schedule.sleep(world.schedule.between(1, 25))
     finally:
         path.write_bytes(whole)
+        world.damaged.discard(path)
     world.schedule.say("world", f"artifact {path.name[:8]} is put back")
 
 

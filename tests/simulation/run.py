@@ -68,6 +68,7 @@ def run(seed: int, templates: Path, directory: Path) -> Ran:
     world = World(directory, seed)
     with simulated(world):
         failure, befallen = live(world, begun=begun)
+        world.schedule.end()
     kinds: Counter[str] = Counter()
     engine = open_store(f"sqlite:///{directory / 'log.sqlite'}", migrate=False)
     with read(engine) as conn:

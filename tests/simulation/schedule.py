@@ -174,6 +174,13 @@ class Schedule:
         if here in process.tasks:
             raise Killed
 
+    def end(self) -> None:
+        """End every process: the frames of a task that waits for ever are never collected."""
+        for process in dict.fromkeys(self._owner.values()):
+            self.kill(process)
+        self._next.clear()
+        self._owner.clear()
+
     def ends(self, process: Process) -> bool:
         """Whether a process has ended, so that what it does is of no effect."""
         return not process.alive

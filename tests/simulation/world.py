@@ -51,6 +51,7 @@ class World:
     clients: Clients = field(init=False)
     nature: Process = field(default_factory=lambda: Process("world"))
     there: dict[str, Api | Runner | Courier] = field(default_factory=dict)
+    damaged: set[Path] = field(default_factory=set)
     rested: bool = False
     waits_for: str = "nothing yet"
     _starts: dict[str, Callable[[], Api | Runner | Courier]] = field(default_factory=dict)
@@ -162,6 +163,8 @@ class World:
     def _waits_for(self, engine: Engine) -> str:
         if self.clients.unanswered:
             return f"{self.clients.unanswered} requests"
+        if self.damaged:
+            return f"{len(self.damaged)} artifacts to be put back"
         with read(engine) as conn:
             return next(chain(self._of_the_loop(conn), _of_the_courier(conn)), "")
 
