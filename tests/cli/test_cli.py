@@ -274,10 +274,27 @@ def test_init_and_train_say_what_is_doubtful_left_out_and_held_back(
     made = continual("init", "--from", data.name, "--target", "class", cwd=tmp_path)
     assert "warning: prices.csv:2, column key: all 600 values differ" in made.stderr
     assert (tmp_path / ".gitignore").read_text("utf-8") == "*.pyc\n.continual/\n"
-    config = tmp_path / "continual.toml"
-    config.write_text(config.read_text("utf-8").replace('"key" = "categorical"\n', ""), "utf-8")
+    config = (tmp_path / "continual.toml").read_text("utf-8")
+    assert '# "key" = "categorical"  # all 600 values differ, as an id\'s do\n' in config
     trained = continual("train", data.name, cwd=tmp_path).stdout
     assert "on the newest 120 of them, held back from training: accuracy 0." in trained
     assert "columns of prices.csv that are no feature: key" in trained
     again = continual("init", "--from", data.name, "--target", "class", "--force", cwd=tmp_path)
     assert "added" not in again.stdout
+
+
+def test_a_regression_gets_a_bound_from_its_target_and_one_that_does_not_fit_is_said(
+    tmp_path: Path,
+) -> None:
+    rows = [f"{i % 17},{100 + 5 * (i % 17) + i % 3}" for i in range(400)]
+    (tmp_path / "trips.csv").write_text("\n".join(["km,minutes", *rows]), encoding="utf-8")
+    continual("init", "--from", "trips.csv", "--target", "minutes", cwd=tmp_path)
+    config = tmp_path / "continual.toml"
+    assert "\nbound = 39 " in config.read_text("utf-8")  # targets lie between 100 and 182
+    config.write_text(config.read_text("utf-8").replace("bound = 39 ", "bound = 30 "), "utf-8")
+    trained = continual("train", "trips.csv", cwd=tmp_path).stdout
+    assert "that is a mean error of 0." in trained
+    assert "none counted above 30\nmost errors are far below models.trips.bound = 30" in trained
+    config.write_text(config.read_text("utf-8").replace("bound = 30 ", "bound = 0.1 "), "utf-8")
+    trained = continual("train", "trips.csv", "--data", "anew", cwd=tmp_path).stdout
+    assert "most errors are at or above models.trips.bound = 0.1" in trained

@@ -26,7 +26,7 @@ def init(
 ) -> None:
     """Infer a schema from a CSV and write a commented continual.toml."""
     from continualml.learning.doubts import doubts  # noqa: PLC0415  only for this verb
-    from continualml.learning.table import infer  # noqa: PLC0415  only for this verb
+    from continualml.learning.table import infer, usual_bound  # noqa: PLC0415  only for this verb
 
     if output.exists() and not force:
         raise InputError(
@@ -34,10 +34,15 @@ def init(
         )
     features, classes = infer(source, target)
     named = name or source.name.split(".")[0]
-    output.write_text(_toml(named, target, features, classes), encoding="utf-8")
-    typer.echo(f"{output}: model {named!r}, {len(features)} features, target {target!r}")
-    for doubt in doubts(source, target):
-        say_warning(doubt)
+    found = list(doubts(source, target))
+    useless = {d.column: d.what for d in found if d.useless}
+    bound = None if classes else usual_bound(source, target)
+    output.write_text(_toml(named, target, features, classes, bound, useless), encoding="utf-8")
+    n = len(features) - len(useless)
+    typer.echo(f"{output}: model {named!r}, {n} features, target {target!r}")
+    for d in found:
+        out = "; left out" if d.useless else ""
+        say_warning(f"{source}:{d.line}, column {d.column}: {d.what}{out}")
     if remark := _keep_out_of_git(output.absolute().parent):
         typer.echo(remark)
     typer.echo(f"next: continual train {source} && continual up")
@@ -81,28 +86,41 @@ def _keep_out_of_git(folder: Path) -> str | None:
     return f"{file}: {line} added; what is logged stays out of the repository"
 
 
-def _toml(name: str, target: str, features: tuple[Feature, ...], classes: tuple[str, ...]) -> str:
-    kind = "classification" if classes else "regression"
+def _toml(
+    name: str,
+    target: str,
+    features: tuple[Feature, ...],
+    classes: tuple[str, ...],
+    bound: float | None,
+    useless: dict[str, str],
+) -> str:
+    kind = "regression" if bound else "classification"
+    lowest = "share of errors within the bound" if bound else "accuracy"
     lines = [
         f"[models.{json.dumps(name)}]",
         f'kind = "{kind}"',
         f"target = {json.dumps(target)}",
         *([f"classes = {json.dumps(list(classes), ensure_ascii=False)}"] if classes else []),
-        *([] if classes else ["bound = 1.0                 # an error that counts as a loss of 1"]),
+        *([f"{f'bound = {bound:g}':<40}# an error that counts as a loss of 1"] if bound else []),
         'learner = "sklearn.linear_model.LogisticRegression"'
         if classes
         else 'learner = "sklearn.linear_model.Ridge"',
         "",
         "# Missing values are allowed unless a feature says { kind = ..., nullable = false }.",
         f"[models.{json.dumps(name)}.features]",
-        *(f'{json.dumps(f.name, ensure_ascii=False)} = "{f.kind}"' for f in features),
+        *(_line(f, useless.get(f.name)) for f in features),
         "",
         f"[models.{json.dumps(name)}.policy]",
         'retrain = "standing"                    # or "on_alarm": learn only below the threshold',
-        "# threshold = 0.8                       # lowest accuracy; else the champion promises",
+        f"# threshold = 0.8                       # lowest {lowest}; else the champion promises",
         'false_alarms = "1 per 10000 rows"       # expected rows to an alarm without a change',
         "false_promotions = 0.05                 # chance that what is no better is ever promoted",
         "# block = 24                            # rows that hang together; estimated if left out",
         "",
     ]
     return "\n".join(lines)
+
+
+def _line(feature: Feature, useless: str | None) -> str:
+    line = f'{json.dumps(feature.name, ensure_ascii=False)} = "{feature.kind}"'
+    return f"# {line}  # {useless}" if useless else line

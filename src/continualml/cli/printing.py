@@ -82,8 +82,13 @@ def say_warning(text: str) -> None:
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {_cell(v)}" for k, v in value.items())
-    if isinstance(value, float):
-        return f"{value:.4g}"
+    match value:
+        case dict():
+            return ", ".join(f"{k} {_cell(v)}" for k, v in value.items())
+        case list():
+            return ", ".join(f"[{_cell(v)}]" if isinstance(v, list) else _cell(v) for v in value)
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
     return "" if value is None else str(value)

@@ -15,10 +15,14 @@ from continualml.cli import learnable
 from continualml.cli.options import AsJson, Config, Data, ModelName, listed, model_named
 from continualml.cli.printing import print_rows
 from continualml.errors import InputError, Said
+from continualml.model import Model
 from continualml.settings import Project
 
 if TYPE_CHECKING:
     from continualml.loop.cycle import Loop
+
+# Between these, as a share of the bound, a regression's mean error shows when it rises.
+_CLOSEST, _FURTHEST = 0.03, 0.6
 
 
 def cycle(
@@ -83,19 +87,36 @@ def _train(project: Project, source: Path, name: str, rows: int | None) -> str:
     who = f"{name}: version {decision.version} is the champion, from {len(table.labels)} rows"
     said = [f"{who}; promised: {promised}; block {decision.basis['block']}"]
     if known is not None:
-        said.append(_held_back(known.manifest["check"]))
+        said.append(_held_back(project.models[name], known.manifest["check"]))
+        said += _far_off(project.models[name], known.manifest["check"])
     if unused := left_out(source, project.models[name]):
         said.append(f"columns of {source} that are no feature: {', '.join(unused)}")
     return "\n".join(said)
 
 
-def _held_back(check: dict[str, float]) -> str:
+def _held_back(model: Model, check: dict[str, float]) -> str:
     """Say how the version did on the rows that it was not trained on."""
     lost = {name.removeprefix("hold_"): v for name, v in check.items() if name != "hold"}
     wrong = lost.get("error_rate")
     did = [f"accuracy {1 - wrong:.4f}"] if wrong is not None else []
     did += [f"{name} {v:.4f}" for name, v in lost.items() if name != "error_rate"]
+    if not model.classes:
+        usual = lost["absolute"] * model.bound
+        did.append(f"that is a mean error of {usual:.3g}, none counted above {model.bound:g}")
     return f"on the newest {check['hold']} of them, held back from training: {', '.join(did)}"
+
+
+def _far_off(model: Model, check: dict[str, float]) -> list[str]:
+    """Say when the errors of a regression are so far from its bound that a change hardly shows."""
+    if model.classes or _CLOSEST < check["hold_absolute"] < _FURTHEST:
+        return []
+    how = "at or above" if check["hold_absolute"] >= _FURTHEST else "far below"
+    said = (
+        f"most errors are {how} models.{model.name}.bound = {model.bound:g}, so that a change "
+        "hardly shows; set it to some three times the usual error, and begin again in another "
+        "data directory (--data)"
+    )
+    return [said]
 
 
 @contextmanager

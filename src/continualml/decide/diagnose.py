@@ -48,7 +48,7 @@ def of_columns(alarm: DriftAlarm) -> Diagnosis:
         because = f"{BROKEN_FEED}: {what}, since number {alarm.began}; nothing is learnt meanwhile"
         return Diagnosis(name=BROKEN_FEED, because=because, began=alarm.began, incident=True)
     what = ", ".join(
-        f"{m.name} {m.cell} {m.direction}: {m.reference_share:.2f} -> {m.share:.2f}"
+        f"{m.name} {m.direction} ({m.cell}: {m.reference_share:.2f} -> {m.share:.2f} of rows)"
         for m in alarm.moved
     )
     because = (

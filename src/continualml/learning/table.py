@@ -1,10 +1,14 @@
 """A user's CSV: its rows checked against a schema, or a schema inferred from it."""
 
 import csv
+import difflib
 import gzip
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from continualml.errors import InputError, Said
 from continualml.model import MISSING, Feature, Model, number
@@ -68,6 +72,18 @@ def infer(path: Path, target: str) -> tuple[tuple[Feature, ...], tuple[str, ...]
     return found, _classes(path, target, seen[target])
 
 
+def usual_bound(path: Path, target: str) -> float:
+    """Propose what error of a regression counts as a loss of 1: half of where most values lie.
+
+    That is half the range from the 5 % to the 95 % quantile of the target, to two digits; 1 where
+    all of these are equal.
+    """
+    rows = itertools.islice(lines(path, {target}), INFERRED_ROWS)
+    there = [v for _, row in rows if (v := number(row[target].strip())) is not None]
+    low, high = np.quantile(there, (0.05, 0.95))
+    return float(f"{(high - low) / 2:.2g}") or 1.0
+
+
 def _classes(path: Path, target: str, values: list[str]) -> tuple[str, ...]:
     numbers = _all_numbers(values)
     # "none" is missing among numbers, and as good a class as any among words.
@@ -100,7 +116,7 @@ def lines(path: Path, wanted: set[str]) -> Iterator[tuple[int, dict[str, str]]]:
             reader = csv.reader(file)
             header = [name.strip() for name in next(reader, [])]
             if missing := sorted(wanted - set(header)):
-                raise InputError(f"{path}:1", expected=f"a column {missing[0]!r}", got=header)
+                raise _without(path, missing[0], header)
             for values in reader:
                 if not values:
                     continue
@@ -112,9 +128,18 @@ def lines(path: Path, wanted: set[str]) -> Iterator[tuple[int, dict[str, str]]]:
                     )
                 yield reader.line_num, dict(zip(header, values, strict=True))
     except FileNotFoundError:
-        raise InputError("file", expected="a CSV that exists", got=str(path)) from None
+        raise InputError(str(path), expected="a CSV that exists", got=Said("none")) from None
     except (UnicodeDecodeError, gzip.BadGzipFile, csv.Error) as error:
         raise InputError(str(path), expected="a CSV in UTF-8", got=str(error)) from None
+
+
+def _without(path: Path, name: str, header: list[str]) -> InputError:
+    expected = f"a column {name!r}"
+    if not header:
+        return InputError(f"{path}:1", expected=expected, got=Said("an empty file"))
+    near = difflib.get_close_matches(name, header, n=1)
+    got, remedy = Said(", ".join(header)), f"did you mean {near[0]!r}?" if near else None
+    return InputError(f"{path}:1", expected=expected, got=got, remedy=remedy)
 
 
 def _label(path: Path, line: int, model: Model, text: str) -> str:

@@ -37,7 +37,8 @@ def from_table(loop: Loop, name: str, table: Table) -> LedgerEntry:
                 f"models.{name}",
                 expected="a model without a champion",
                 got=Said("one with"),
-                remedy="the loop trains the next ones by itself",
+                remedy="the loop trains the next ones by itself; to begin again, name another "
+                "data directory (--data, or CONTINUAL_DATA)",
             )
     now = clock.now().timestamp()
     numeric = table.rows.numeric.astype("<f8")
