@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from river import drift as river_drift
 from scipy.special import kolmogorov
 
-from benchmarks.decisions.watches import Method, Watch
+from benchmarks.decisions.watches import BUDGET, Method, Watch
 from benchmarks.decisions.worlds import Floats
+from continualml.decide.promise import PARTS
 from continualml.evidence import drift
 from continualml.evidence.reference import codes, of_columns
 
@@ -144,7 +145,7 @@ def _ours(block: int) -> Method:
         name=f"ours, block {block}, tolerance .03",
         make=lambda budget, reference: OurDrift(reference, budget=budget, block=block),
         parameter="budget in rows",
-        default=10_000,
+        default=BUDGET / PARTS["columns"],  # the part that all columns together have of it
         least=block,
         most=1e7,
         quieter="larger",

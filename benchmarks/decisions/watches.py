@@ -11,12 +11,15 @@ from scipy.stats import ttest_ind
 
 from benchmarks.decisions.kswin import Kswin
 from benchmarks.decisions.worlds import LEVEL, Floats
+from continualml.decide.promise import PARTS
 from continualml.evidence import fold
 from continualml.evidence.gate import Rate
 from continualml.evidence.loss import LossQuestion
+from continualml.model import Policy
 
 _PORTION = 1_000
 TOLERANCE = 0.02
+BUDGET = Policy().false_alarms
 
 
 class Watch(Protocol):
@@ -131,7 +134,8 @@ def _ours(block: int, *, known: bool) -> Method:
         name=f"ours, block {block}, {what}",
         make=make,
         parameter="budget in rows",
-        default=10_000,
+        # The product's loss alarm has its part of the policy's budget; alone it has all of it.
+        default=BUDGET if known else BUDGET / PARTS["loss"],
         least=block,
         most=1e7,
         quieter="larger",

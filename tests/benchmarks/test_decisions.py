@@ -92,7 +92,10 @@ def test_a_watch_alarms_at_the_same_rows_however_they_are_cut(kind: Kind, method
     world, rng = World(kind=kind, rho=0.3), np.random.default_rng(5)
     reference = world.quiet(rng, 1_000)
     rows = np.concatenate(
-        [world.quiet(rng, 1_000), *(world.changed(rng, 500, 0.9 * k) for k in (1, 0.2, 1))]
+        [
+            world.quiet(rng, 500),
+            *(world.changed(rng, n, size) for n, size in ((1_000, 0.9), (500, 0.18), (500, 0.9))),
+        ]
     )
 
     whole = method.make(method.default, reference).feed(rows)
