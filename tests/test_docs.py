@@ -75,6 +75,7 @@ TINY = {
     "-m benchmarks.decisions": "--quick --output .",
     "-m benchmarks.power_loss": "--instants 10",
     "-m benchmarks.run_length": "--worlds 2 --budget 200",
+    "-m benchmarks.nobody_better": "--worlds 1 --rows 1600",
     "-m benchmarks.late_labels": "--worlds 1 --rows 2600",
     "-m benchmarks.broken_refits": "--rows 1600",
     "-m benchmarks.chaos": "--list",

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from continualml import decide
+from continualml.decide.answers import answered, differences
 from continualml.model import Feature, Model, Policy, Strategy
 from continualml.records import Merged, Outcome, Scored, Trained
 
@@ -136,6 +137,22 @@ def test_a_version_is_judged_on_what_stood_when_the_row_was_observed() -> None:
     assert who[head.version] == [False, False, True]
     assert set(who) - {head.version} <= older
     assert all(world.through[v] < observed[0] or not who[v][0] for v in who)
+
+
+def test_weights_that_were_kept_prove_nothing_on_rows_from_before_their_last_label() -> None:
+    world = Late(delay=90, fresh=0.02, served=0.1, seed=1)
+    while world.state.follows != decide.BLEND:
+        world.go(BLOCK, step=BLOCK)
+    promoted = world.state.read
+    while world.state.champion.version == world.state.anchor.version:
+        world.go(BLOCK, step=BLOCK)
+        world.refit()  # the blend's next graph: what was proven stays as it was
+    new = answered(MODEL, world.state, world.scored(PERIOD))
+    lost = differences(MODEL, world.state, new)[:, decide.places(MODEL).index(decide.ANCHOR)]
+    late = new.observed <= promoted
+    assert (late & (new.observed > world.state.anchor.through)).any()  # its graphs were there
+    assert not lost[late].any()
+    assert lost[~late].any()
 
 
 def test_what_is_no_better_than_the_champion_is_promoted_as_seldom_with_late_labels() -> None:

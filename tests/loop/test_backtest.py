@@ -10,7 +10,7 @@ from continualml.errors import InputError
 from continualml.loop import backtest, carry_out, making, simulate
 from continualml.loop.training import Trainer
 from continualml.model import Model, Policy, Strategy
-from continualml.records import Rows, TrainingFailed
+from continualml.records import Rows, Trained, TrainingFailed
 from continualml.store import ledger
 from continualml.store.engine import read
 from tests.conftest import Home
@@ -180,6 +180,36 @@ def test_when_a_world_comes_back_recall_needs_fewer_labels_than_refits(trainer: 
     # What it beats is the strategy that is followed: each of its refits still sees old rows.
     assert "slow" not in decision.basis["gate"]
     assert row - change < 800
+
+
+def test_a_version_that_hides_which_rows_it_has_seen_is_not_judged_on_them(
+    trainer: Trainer,
+) -> None:
+    made = simulate.stream("none", 1_200, np.random.default_rng(0), policy=QUICK)
+    recorded = backtest.from_rows(made.model, made.rows, made.target, delay=0, first=600)
+
+    def register(strategy: str, state: decide.Standing | None, through: int) -> Trained:
+        order = decide.Order(strategy=strategy, through=through)
+        new = making.made(recorded, trainer, made.model, state, order)
+        assert isinstance(new, making.Made)
+        outcome = recorded.register(new)
+        assert isinstance(outcome, Trained)
+        return outcome
+
+    state, _ = decide.begin(made.model, 1, register(making.FIRST, None, recorded.first))
+    honest, _ = decide.step(made.model, state, 2, register("short", state, state.read))
+    assert making.scored(recorded, made.model, honest) is not None
+    # Fitted on rows that come after; what it says of itself lets the fold believe that it was not.
+    ahead = register("short", state, int(recorded.rows.seq[900]))
+    cheat, _ = decide.step(made.model, state, 2, replace(ahead, through=state.read))
+    with pytest.raises(InputError, match="rows that version 3 was not trained on"):
+        making.scored(recorded, made.model, cheat)
+    # Rows that it has seen, back under numbers that are new.
+    rows = recorded.rows
+    again = np.concatenate((np.arange(601), np.arange(200, 799)))
+    back = replace(recorded, rows=replace(rows, observation_seq=rows.observation_seq[again]))
+    with pytest.raises(InputError, match="was not trained on"):
+        making.scored(back, made.model, honest)
 
 
 def test_another_schema_is_no_policy_for_this_log() -> None:

@@ -150,7 +150,7 @@ def differences(model: Model, state: Standing, new: Answered) -> Floats:
         elif name == BLEND and new.blended is not None:
             lost, stood = loss(model, new.blended.said, new.target), new.blended.stood
         else:
-            begun = a.through if name in _FROZEN else state.stands_since(name, a)
+            begun = a.known if name in _FROZEN else state.stands_since(name, a)
             lost, stood = loss(model, new.of(a), new.target), new.observed > begun
         columns.append(np.where(served & stood, own - lost, 0.0))
     return np.column_stack(columns)
@@ -160,7 +160,7 @@ def _served(state: Standing, new: Answered) -> Bools:
     """(n,) whether the champion, or its strategy, was there when the row was observed."""
     if state.follows == BLEND and new.blended is not None:
         return new.blended.stood
-    begun = state.champion.through
+    begun = state.champion.known
     if state.follows is not None:
         begun = state.stands_since(state.follows, state.champion)
     served: Bools = new.observed > begun
@@ -231,10 +231,10 @@ def _earlier(model: Model, state: Standing, new: Answered) -> Earlier:
     led = path.argmin(axis=1)[:, None].astype(np.float64)
     place, stood = state.led.stood(new.seq, led, new.observed)
     leader = place[:, 0].astype(np.intp)
-    through = np.array([a.through for a in state.archive])
+    known = np.array([a.known for a in state.archive])
     return Earlier(
         path=path,
         led=led,
         lost=each[np.arange(len(new.seq)), leader],
-        stood=stood & (new.observed > through[leader]),
+        stood=stood & (new.observed > known[leader]),
     )

@@ -50,7 +50,8 @@ def commanded(model: Model, state: Standing, outcome: Commanded) -> tuple[Standi
     After a way back that was commanded, the next one leads further back, not to and fro.
     """
     before = state.champion.version
-    winner = _artifact(outcome)
+    # When the weights of an earlier blend were taken is not said: not later than now.
+    winner = replace(_artifact(outcome), weighed=state.read if outcome.members else 0)
     if (head := state.heads.get(BLEND)) and head.version == winner.version:
         winner = frozen(state, head)  # the weights that it has now
     basis: Json = {

@@ -185,7 +185,8 @@ def frozen(state: Standing, artifact: Artifact) -> Artifact:
     if not artifact.members:
         return artifact
     now = dict(zip(state.weights.names, state.weights.weights, strict=True))
-    return replace(artifact, weights=tuple(now[name] for name, _ in artifact.members))
+    weights = tuple(now[name] for name, _ in artifact.members)
+    return replace(artifact, weights=weights, weighed=state.read)
 
 
 def remembered(state: Standing, artifact: Artifact) -> Standing:

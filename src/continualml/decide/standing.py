@@ -59,6 +59,8 @@ class Artifact:
         refits before.
     members, weights
         Of a blend: (strategy, version) and how much each counts; both are empty for a single graph.
+    weighed
+        Of a blend with weights that it keeps: the last row that they have learnt from.
     """
 
     version: int
@@ -67,6 +69,12 @@ class Artifact:
     rows: int
     members: tuple[tuple[str, int], ...] = ()
     weights: tuple[float, ...] = ()
+    weighed: int = 0
+
+    @property
+    def known(self) -> int:
+        """The last row that it knows anything of; those observed later tell what it is worth."""
+        return max(self.through, self.weighed)
 
     @property
     def graphs(self) -> tuple[int, ...]:
