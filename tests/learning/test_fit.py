@@ -1,3 +1,7 @@
+import re
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -6,6 +10,7 @@ from continualml.learning.fit import LearningError, fit
 from continualml.model import Feature, Learner, Model
 from continualml.records import Rows, Window
 from continualml.scoring.session import Session
+from tests.learning import own
 
 NUMERIC = tuple(Feature(name=f"x{i}") for i in range(4))
 PLAIN = Model(name="m", kind="classification", target="y", classes=("a", "b"), features=NUMERIC)
@@ -122,6 +127,17 @@ def test_a_function_of_the_users_own_that_makes_no_estimator_is_refused(
 ) -> None:
     with pytest.raises(LearningError, match=because):
         fit(PLAIN, Learner(name=name), window(PLAIN), seed=1, strategy="s")
+
+
+def test_the_function_of_the_guide_has_ten_lines_and_is_the_one_that_is_tried_here(
+    tmp_path: Path,
+) -> None:
+    guide = (Path(__file__).parents[2] / "docs/strategies.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
+    assert len([line for line in code.splitlines() if line]) <= 10
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    curved = runpy.run_path(str(tmp_path / "mine.py"))["curved"]
+    assert repr(curved(7, degree=3)) == repr(own.curved(7, degree=3))
 
 
 def test_a_users_own_function_takes_its_parameters_from_the_file() -> None:

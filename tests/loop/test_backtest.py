@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from continualml import decide, demo
+from continualml.decide import answers, judge, promise, standing
 from continualml.errors import InputError
 from continualml.loop import backtest, carry_out, making, simulate
 from continualml.loop.training import Trainer
-from continualml.model import Model, Policy, Strategy
+from continualml.model import Learner, Model, Policy, Strategy
 from continualml.records import Rows, Trained, TrainingFailed
 from continualml.store import ledger
 from continualml.store.engine import read
@@ -158,8 +159,41 @@ def test_a_retrain_on_flipped_labels_is_never_promoted_and_costs_little(trainer:
     assert wrong < 150  # wrong answers that the fault cost, in 3,000 rows with 750 false labels
 
 
+def test_a_users_own_function_is_a_strategy_that_wins_where_it_fits(trainer: Trainer) -> None:
+    rng = np.random.default_rng(12)
+    x = rng.normal(size=(1_800, 2))
+    target = ((x[:, 0] * x[:, 1] > 0) != (rng.random(1_800) < 0.05)).astype(float)
+    mine = Strategy(
+        name="mine", window=400, refit=200, learner=Learner(name="tests.learning.own:curved")
+    )
+    policy = replace(QUICK, strategies=(*QUICK.strategies, mine))
+    model = simulate.stream("none", 100, rng, n_features=2, policy=policy).model
+    rows = Rows(numeric=x, categorical=np.empty((1_800, 0), dtype=object))
+    recorded = backtest.from_rows(model, rows, target, delay=24, first=600)
+    result = backtest.run(recorded, trainer, policy="p")
+    assert result.rows_of("promote")
+    # No line parts these classes: who answers by one is right half of the time.
+    assert result.right[-400:].mean() > 0.85
+
+
+def without_earlier_versions(
+    model: Model, state: decide.Standing
+) -> tuple[standing.Artifact | None, ...]:
+    earlier = {decide.RECALL, decide.PREVIOUS, decide.ANCHOR}
+    there = zip(decide.places(model), decide.challengers(model, state), strict=True)
+    return tuple(None if name in earlier else a for name, a in there)
+
+
+def labels_until_right(result: backtest.Result, since: int) -> int:
+    """Rows after ``since`` until four of five of the next 200 are answered rightly."""
+    right = np.convolve(result.right[since:], np.full(200, 1 / 200), mode="valid")
+    return int((right >= 0.8).argmax()) if (right >= 0.8).any() else len(right)
+
+
 @pytest.mark.claim
-def test_when_a_world_comes_back_recall_needs_fewer_labels_than_refits(trainer: Trainer) -> None:
+def test_when_a_world_comes_back_recall_needs_fewer_labels_than_refits(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     only_slow = replace(
         QUICK, strategies=(Strategy(name="slow", window=800, refit=400),), false_alarms=10**7
     )
@@ -180,6 +214,13 @@ def test_when_a_world_comes_back_recall_needs_fewer_labels_than_refits(trainer: 
     # What it beats is the strategy that is followed: each of its refits still sees old rows.
     assert "slow" not in decision.basis["gate"]
     assert row - change < 800
+    # The same world without earlier versions: whoever is to answer well has to be fitted anew.
+    for module in (standing, answers, judge, promise):
+        monkeypatch.setattr(module, "challengers", without_earlier_versions)
+    refitted = tried(trainer, made, first=1_000)
+    assert not refitted.rows_of("rollback")
+    back_at = change - 1_000
+    assert labels_until_right(result, back_at) < labels_until_right(refitted, back_at)
 
 
 def test_a_version_that_hides_which_rows_it_has_seen_is_not_judged_on_them(
