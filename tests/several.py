@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -86,35 +87,46 @@ class Answer:
     retry_after: str | None
 
 
-@dataclass(slots=True)
-class Load:
-    """Clients that send rows, each of another age, over connections of their own."""
+@dataclass(slots=True, kw_only=True)
+class Clients(ABC):
+    """Clients in threads of their own, from the beginning of a block to its end."""
 
-    project: Project
-    name: int
-    n_clients: int = 6
-    pause_s: float = 0.02
-    answers: list[Answer] = field(default_factory=list)
-    broken: list[float] = field(default_factory=list)
-    _stopped: threading.Event = field(default_factory=threading.Event)
+    n_clients: int = 4
+    stopped: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         for i in range(self.n_clients):
-            thread = threading.Thread(target=self._send, args=(i,), daemon=True)
+            thread = threading.Thread(target=self.send, args=(i,), daemon=True)
             self._threads.append(thread)
             thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopped.set()
+        self.stopped.set()
         for thread in self._threads:
             thread.join(60)
             assert not thread.is_alive()
 
-    def _send(self, client: int) -> None:
+    @abstractmethod
+    def send(self, client: int) -> None:
+        """Send as the client of this number, until they are stopped."""
+
+
+@dataclass(slots=True)
+class Load(Clients):
+    """Clients that send rows, each of another age, over connections of their own."""
+
+    project: Project
+    name: int
+    n_clients: int = field(default=6, kw_only=True)
+    pause_s: float = 0.02
+    answers: list[Answer] = field(default_factory=list)
+    broken: list[float] = field(default_factory=list)
+
+    def send(self, client: int) -> None:
         n = 0
-        while not self._stopped.wait(self.pause_s):
+        while not self.stopped.wait(self.pause_s):
             n += 1
             age = float(self.name * 10**8 + client * 10**6 + n)
             began = time.monotonic()

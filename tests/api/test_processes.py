@@ -6,13 +6,12 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import numpy as np
@@ -25,6 +24,7 @@ from continualml.settings import Project
 from continualml.store import artifacts, log, pointers
 from continualml.store.engine import open_store, read
 from tests.api.conftest import LOAN, graph
+from tests.several import Clients
 
 pytestmark = pytest.mark.journey
 
@@ -59,37 +59,21 @@ def client_of(project: Project) -> httpx.Client:
 
 
 @dataclass(slots=True)
-class Load:
+class Load(Clients):
     """Clients that send rows, one after the other, until they are stopped or the server goes."""
 
     project: Project
-    n_clients: int = 4
     answers: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
-    _stopped: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list)
 
-    def __enter__(self) -> Self:
-        for i in range(self.n_clients):
-            thread = threading.Thread(target=self._send, args=(i,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join(20)
-            assert not thread.is_alive()
-
-    def _send(self, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        with client_of(self.project) as client:
-            while not self._stopped.is_set():
+    def send(self, client: int) -> None:
+        rng = np.random.default_rng(client)
+        with client_of(self.project) as asking:
+            while not self.stopped.is_set():
                 age = float(np.float32(rng.normal()))
                 try:
-                    answer = client.post("/predict", json={"features": {"age": age, "debt": None}})
+                    answer = asking.post("/predict", json={"features": {"age": age, "debt": None}})
                 except httpx.TransportError as error:
                     self.broken.append(repr(error))
                     return
@@ -132,7 +116,7 @@ def test_two_hundred_swaps_under_load_fail_no_request_and_each_answer_is_its_ver
     with process(), Load(project) as load:
         for i in range(200):
             point(versions[i % len(versions)])
-            time.sleep(0.05)
+            time.sleep(0.03)
             if i % 10 == 0:  # now and then wait until it is followed
                 time.sleep(0.25)
 
@@ -169,10 +153,10 @@ def test_new_weights_of_a_blend_are_followed_under_load_and_each_answer_is_its_r
     members = [(f"s{i}", i + 1, graph(LOAN, slope)) for i, slope in enumerate(slopes)]
     merged, _ = merge(LOAN, members, rows, strategy="blend")
     version = register(data=merged)
-    revisions = {n: (n / 40, 1 - n / 40) for n in range(1, 40)}
+    revisions = {n: (n / 28, 1 - n / 28) for n in range(1, 28)}
     point(version, revision=1, weights=revisions[1])
     with process(), Load(project) as load:
-        for n in range(2, 40):
+        for n in range(2, 28):
             point(version, revision=n, weights=revisions[n])
             time.sleep(0.25)
 
@@ -181,7 +165,7 @@ def test_new_weights_of_a_blend_are_followed_under_load_and_each_answer_is_its_r
     ids = [a["predictions"][0]["observation_id"] for _, a in load.answers]
     logged_rows = logged(project, ids)
     seen = {row.revision for row in logged_rows.values()}
-    assert len(seen) > 20  # of 39: they are looked for five times a second
+    assert len(seen) > 13  # of 27: they are looked for five times a second
     engine = open_store(project.settings.database_url)
     session = Session(merged)
     with read(engine) as conn:
