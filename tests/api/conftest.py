@@ -1,5 +1,6 @@
 """A project with two models, versions made by hand, and real servers in a thread or a process."""
 
+import gc
 import os
 import signal
 import socket
@@ -221,6 +222,7 @@ def serve(project: Project) -> Iterator[Callable[[], httpx.Client]]:
     def serve() -> httpx.Client:
         port = project.settings.port
         app = main.create(project)
+        gc.freeze()  # a start looks through all that is loaded, here also what the tests brought
         config = uvicorn.Config(
             app, port=port, http=Connection, log_level="critical", lifespan="on"
         )
