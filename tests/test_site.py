@@ -83,6 +83,7 @@ def test_what_leads_nowhere_or_is_fetched_from_elsewhere_is_named(
 
 
 @pytest.mark.journey
+@pytest.mark.patient
 def test_a_browser_opens_it_from_disk_searches_and_asks_no_host(
     site: Path, browser: Browser
 ) -> None:

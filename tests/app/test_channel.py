@@ -303,6 +303,7 @@ def test_a_digest_comes_once_a_day_and_counts_what_happened(
 
 
 @pytest.mark.journey
+@pytest.mark.patient
 def test_what_a_loop_really_decides_is_told_with_its_accuracy_and_evidence(
     home: Home, server: Discord
 ) -> None:
@@ -329,6 +330,7 @@ def test_what_a_loop_really_decides_is_told_with_its_accuracy_and_evidence(
 
 
 @pytest.mark.journey
+@pytest.mark.patient
 def test_a_component_that_is_down_is_told_and_that_it_is_up_again(
     told: Told, server: Discord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,6 +347,7 @@ def test_a_component_that_is_down_is_told_and_that_it_is_up_again(
 
 
 @pytest.mark.journey
+@pytest.mark.patient
 def test_a_courier_that_is_killed_loses_nothing_and_its_log_does_not_hold_the_address(
     project: Project, engine: Engine, server: Discord, tmp_path: Path
 ) -> None:

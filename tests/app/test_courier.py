@@ -26,6 +26,7 @@ from tests.api.conftest import graph
 
 pytestmark = [
     pytest.mark.journey,
+    pytest.mark.patient,
     # Its own modules warn about its own modules.
     pytest.mark.filterwarnings("ignore"),
 ]

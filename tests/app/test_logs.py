@@ -12,7 +12,7 @@ from continualml.app.redaction import redacted
 from tests.conftest import Home
 from tests.tree.conftest import free_port, until
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.patient]
 
 # Each runs a process's own entry to its end; those that would go on are told to stop.
 STOP = "import os, threading; threading.Timer(3, os.kill, (os.getpid(), 15)).start()"

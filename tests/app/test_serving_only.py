@@ -22,7 +22,7 @@ from continualml.store.engine import read
 from tests.conftest import Home
 from tests.tree.conftest import free_port, until
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.patient]
 
 ROOT = Path(__file__).parents[2]
 HEAVY = (

@@ -31,7 +31,11 @@ from tests import kuma
 from tests.conftest import demo_table
 
 # The scheduler's own modules warn about its own modules.
-pytestmark = [pytest.mark.journey, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.journey,
+    pytest.mark.patient,
+    pytest.mark.filterwarnings("ignore"),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from continualml.store.engine import read, write
 from tests import kuma
 from tests.kuma import Kuma
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.patient]
 WORD = "zk3v-9QpL7-xWm2"
 HOOK = "https://discord.com/api/webhooks/1/secret"
 NAMES = ["Discord", "ready", "health", "heartbeat", "MLflow", "Prefect", "dashboard"]

@@ -34,6 +34,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.journey
+@pytest.mark.patient
 @pytest.mark.parametrize("part", PARTS)
 def test_each_part_runs_by_its_command_and_leaves_json_and_a_picture(
     part: str, quick: Path
@@ -46,6 +47,7 @@ def test_each_part_runs_by_its_command_and_leaves_json_and_a_picture(
 
 
 @pytest.mark.journey
+@pytest.mark.patient
 def test_every_way_is_measured_also_in_a_quick_run(quick: Path) -> None:
     names = {p: set(PARTS[p].kept(quick).cells) for p in PARTS}
 

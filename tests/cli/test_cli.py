@@ -205,6 +205,7 @@ def test_no_colour_is_written_to_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.journey
+@pytest.mark.patient
 def test_ctrl_c_stops_cleanly(tmp_path: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "continualml", "serve", "--port", str(_free_port())],

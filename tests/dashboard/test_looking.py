@@ -12,7 +12,7 @@ from continualml.store import ledger, log, windows
 from continualml.store.engine import open_store, read
 from tests.dashboard.conftest import DAY, Site, project_of
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.patient]
 
 NAME = "/models/electricity"
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser import PATIENCE_MS, Seen, browser, is_elsewhere, watched
 from tests.dashboard.conftest import PASSWORD, Site, served
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.patient]
 __all__ = ["browser"]
 
 

@@ -16,7 +16,7 @@ from tests.dashboard.conftest import Site, answers, served
 from tests.dashboard.test_pages import opened, sees
 from tests.tree.conftest import free_port, own_environment, until
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.patient]
 __all__ = ["browser"]
 PEOPLE: tuple[dict[str, object], ...] = (
     {"sub": "ada", "email": "Ada@Example.org", "email_verified": True},

@@ -13,7 +13,7 @@ from schemathesis.specs.openapi import checks
 
 from tests.security.conftest import Server
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.patient]
 
 EXAMPLES = 10  # valid and invalid ones for each operation; some 400 requests in half a minute
 CHECKS = [

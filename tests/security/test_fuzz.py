@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.security.conftest import Server
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.patient]
 
 MANY = settings(max_examples=150, suppress_health_check=list(HealthCheck))
 VALID: dict[str, Any] = {

@@ -16,7 +16,7 @@ from continualml.store import private
 from continualml.store.engine import StoreUnavailableError, open_store
 from tests.security.conftest import Server
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.patient]
 
 ROOT = Path(__file__).parents[2]
 ROW = {"features": {"age": 1.0, "debt": None}}

