@@ -49,6 +49,9 @@ ELSEWHERE = {
     "make test TESTS='-m claim'": ".github/workflows/ci.yml",
     "make test-containers": ".github/workflows/ci.yml",
     "make chaos": "tests/benchmarks/test_chaos.py::test_make_chaos_knows_its_faults",
+    "python -m benchmarks.chaos": "tests/benchmarks/test_chaos.py"
+    "::test_make_chaos_knows_its_faults",
+    "python -m benchmarks.decisions all": "tests/benchmarks/test_decisions.py::quick",
     "make test-outage": "tests/api/test_outage.py::deployed",
     "make simulate": ".github/workflows/nightly.yml",
     "python -m tests.simulation --seed 123": "tests/simulation/test_simulation.py"
@@ -59,26 +62,24 @@ ELSEWHERE = {
 }
 # Its commands are run in their order by tests/container, which needs an engine.
 CONTAINERS = "docs/docker.md"
+SERVING = "--peers --rounds 1 --seconds 1 --connections 1 --output ."
 # What is added to a command that would take minutes, or write into this tree.
 TINY = {
     "continual simulate": "--rows 2000 --first 300 --kind none",
     "continual simulate --kind abrupt": "--rows 2000 --first 300",
-    "-m benchmarks.serving": (
-        "--peers --only without LightGBM --rounds 1 --seconds 1 --connections 1 --output ."
-    ),
+    "python -m benchmarks.serving": f"{SERVING} --only without LightGBM",
+    "-m benchmarks.serving": f"{SERVING} --only without",  # said otherwise
     "benchmarks/train_to_served.py": "--rounds 1",
     "benchmarks/fold.py": "",
     "benchmarks/unlabelled.py": "--streams 10 --picture unlabelled.png",
     "benchmarks/drift.py": "--worlds 2",
     "-m benchmarks.pictures": "--worlds 20 --output .",
     "benchmarks/replay.py": "20000",
-    "-m benchmarks.decisions": "--quick --output .",
     "-m benchmarks.power_loss": "--instants 10",
     "-m benchmarks.run_length": "--worlds 2 --budget 200",
     "-m benchmarks.nobody_better": "--worlds 1 --rows 1600",
     "-m benchmarks.late_labels": "--worlds 1 --rows 2600",
     "-m benchmarks.broken_refits": "--rows 1600",
-    "-m benchmarks.chaos": "--list",
     "-m benchmarks.soak": "--help",
 }
 # What is refused while nothing is the matter, and what is said then.
@@ -160,6 +161,10 @@ def _benchmark(command: str) -> str | None:
     return found[1] if found else None
 
 
+def _tiny(command: str) -> str:
+    return TINY.get(command) or TINY[_benchmark(command) or ""]
+
+
 def _is_ours(command: str) -> bool:
     return command.startswith(("continual ", "curl ", "python -c ", "mkdir ", "cp "))
 
@@ -178,7 +183,7 @@ def test_there_is_no_command_that_nothing_runs() -> None:
     run |= {c for c in found if _benchmark(c) in TINY}
     assert {c: path for c, path in found.items() if c not in run} == {}
     assert set(ELSEWHERE) <= set(found)
-    assert set(TINY) <= {_benchmark(c) or c for c in found}
+    assert set(TINY) <= {*found, *map(_benchmark, found)}
     for command, place in ELSEWHERE.items():
         path, _, name = place.partition("::")
         text = (ROOT / path).read_text("utf-8")
@@ -316,6 +321,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 
 @pytest.mark.journey
+@pytest.mark.patient
 def test_every_command_for_ones_own_data_works_as_written(reader: Reader) -> None:
     with gzip.open(STREAM, "rt", encoding="utf-8") as stream:
         rows = list(itertools.islice(csv.reader(stream), 1_201))
@@ -326,8 +332,11 @@ def test_every_command_for_ones_own_data_works_as_written(reader: Reader) -> Non
     own = [c for c in commands() if _is_ours(c) and not _of_the_example(c)]
     looking = [c for c in own if c.split(" ")[1] in LOOKS]
     for command in own:
-        if command not in looking:
-            _follow(reader, command, served_by="continual serve")
+        if command.startswith("continual replay-stream"):
+            with reader.leaves_running("continual serve", reader.answers):
+                _follow(reader, command)
+        elif command not in looking:
+            _follow(reader, command)
     made = (reader.folder / "continual.toml").read_text("utf-8")
     changed = made.replace("# threshold =", "threshold =")
     (reader.folder / "new.toml").write_text(changed, encoding="utf-8")
@@ -336,31 +345,32 @@ def test_every_command_for_ones_own_data_works_as_written(reader: Reader) -> Non
 
 
 @pytest.mark.journey
+@pytest.mark.patient
 def test_every_command_for_the_example_works_as_written(reader: Reader) -> None:
     config = "--config examples/electricity/continual.toml"
     reader.types(f"continual train examples/electricity/electricity.csv.gz {config} --rows 1000")
-    for command in [c for c in commands() if _of_the_example(c)]:
-        _follow(reader, command, served_by=f"continual serve {config}")
+    with reader.leaves_running(f"continual serve {config}", reader.answers):
+        for command in [c for c in commands() if _of_the_example(c)]:
+            _follow(reader, command)
 
 
-def _follow(reader: Reader, command: str, *, served_by: str) -> None:
+def _follow(reader: Reader, command: str) -> None:
+    """Do as a command says; who asks a server has one running."""
     program, verb = command.split(" ")[:2]
     if program == "curl":
-        with reader.leaves_running(served_by, reader.answers):
-            told = reader.types(command)
-            said = (
-                '"predictions"',
-                '"accepted"',
-                '"outputs"',
-                '"status":"ok"',
-                "continual_workers 1.0",
-            )
-            assert any(word in told for word in said)
+        told = reader.types(command)
+        said = (
+            '"predictions"',
+            '"accepted"',
+            '"outputs"',
+            '"status":"ok"',
+            "continual_workers 1.0",
+        )
+        assert any(word in told for word in said)
     elif verb == "replay-stream":
-        with reader.leaves_running(served_by, reader.answers):
-            before = reader.last_seq()
-            with reader.leaves_running(command, lambda: reader.last_seq() > before + 80):
-                pass
+        before = reader.last_seq()
+        with reader.leaves_running(command, lambda: reader.last_seq() > before + 80):
+            pass
     elif command in REFUSED:
         reader.is_refused(command, REFUSED[command])
     elif verb == "dashboard":
@@ -374,13 +384,14 @@ def _follow(reader: Reader, command: str, *, served_by: str) -> None:
 
 
 @pytest.mark.journey
-@pytest.mark.parametrize("command", [c for c in commands() if _benchmark(c)])
+@pytest.mark.patient
+@pytest.mark.parametrize("command", [c for c in commands() if _benchmark(c) and c not in ELSEWHERE])
 def test_every_benchmark_runs(command: str, tmp_path: Path) -> None:
     if "benchmarks.serving" in command and shutil.which("wrk") is None:
         pytest.skip("wrk is not installed; as root: apt-get install wrk")
     written = command.removeprefix("python ").replace("benchmarks/", f"{ROOT}/benchmarks/")
     run = subprocess.run(
-        [sys.executable, *shlex.split(written), *TINY[_benchmark(command) or ""].split()],
+        [sys.executable, *shlex.split(written), *_tiny(command).split()],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
