@@ -1,6 +1,7 @@
 """The courier over a real store and a real MLflow, which is a SQLite file of its own here."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import chdir
 from dataclasses import replace
@@ -12,15 +13,18 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy import Engine, select, update
 
 from continualml import demo
-from continualml.app import courier
+from continualml.app import courier, tree
 from continualml.app.api.champion import Champions
 from continualml.app.api.health import Health
 from continualml.app.to_mlflow import ToMlflow
+from continualml.integrations.delivery import Delivered, Delivery
 from continualml.integrations.mlflow import Mirror
 from continualml.records import Json
 from continualml.settings import Project, Settings
 from continualml.store import artifacts, outbox, pointers
 from continualml.store.engine import read, write
+from continualml.store.outbox import Message
+from continualml.store.tables import leases as held
 from continualml.store.tables import outbox as messages
 from tests.api.conftest import graph
 
@@ -141,6 +145,84 @@ def test_a_version_in_a_bucket_that_is_down_waits_and_is_never_refused(
     for _ in range(8):  # one more than a message gets that is itself at fault
         assert deliver(replace(project, settings=said), engine, mirror) == ["waiting"]
     assert "s3://models/away: EndpointConnectionError" in health(project, engine)["because"]
+
+
+def test_of_two_couriers_on_one_log_one_sends_each_message(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each asks for its lease as a process of its own would; the channel takes its time."""
+    sent: list[int] = []
+    me = threading.local()
+    monkeypatch.setattr(tree, "name_of", lambda part: f"{part}@{me.name}")
+
+    class Slow:
+        destination = "people"
+
+        def place(self, message: Message) -> tuple[str, ...]:
+            return (str(message.id),)
+
+        def keeps(self, _message: Message) -> bool:
+            return False
+
+        def deliver(self, message: Message) -> Delivery:
+            sent.append(message.id)
+            time.sleep(0.02)
+            return Delivered()
+
+    with write(engine) as conn:
+        for _ in range(10):
+            outbox.enqueue(conn, "people", {})
+
+    def work(name: str) -> None:
+        me.name = name
+        while True:
+            with read(engine) as conn:
+                if not outbox.counts(conn, "people"):
+                    return
+            courier.deliver(engine, Slow(), GOING)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(sent) == len(set(sent)) == 10
+
+
+def test_a_courier_that_stood_still_sends_nothing_that_another_has_sent(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = ["one"]
+    monkeypatch.setattr(tree, "name_of", lambda part: f"{part}@{who[0]}")
+    sent: list[tuple[str, int]] = []
+
+    class Stands:
+        destination = "people"
+
+        def place(self, message: Message) -> tuple[str, ...]:
+            return (str(message.id),)
+
+        def keeps(self, _message: Message) -> bool:
+            return False
+
+        def deliver(self, message: Message) -> Delivery:
+            sent.append((who[0], message.id))
+            if who[0] == "one":  # for longer than its lease, and the other goes on
+                with write(engine) as conn:
+                    conn.execute(update(held).values(expires_at=held.c.taken_at))
+                who[0] = "two"
+                courier.deliver(engine, self, GOING)
+                who[0] = "one"
+            return Delivered()
+
+    with write(engine) as conn:
+        for _ in range(3):
+            outbox.enqueue(conn, "people", {})
+    courier.deliver(engine, Stands(), GOING)
+
+    # The one that was under way goes twice, as after an answer that got lost; no other.
+    assert sent == [("one", 1), ("two", 1), ("two", 2), ("two", 3)]
 
 
 def test_what_is_no_graph_is_refused_at_once(

@@ -67,8 +67,45 @@ def test_what_dies_is_started_again_and_at_the_end_nobody_is_left(tmp_path: Path
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family)
     assert "stays      healthy after" in said
     assert "ends       finished" in said
-    pauses = [line.split("again in ")[1].split()[0] for line in said.splitlines() if "died" in line]
-    assert pauses[:3] == ["0.5", "1", "2"]
+    died = [line.split("), ")[1].split(";")[0] for line in said.splitlines() if "died" in line]
+    assert died[:4] == ["started again", "again in 0.5 s", "again in 1 s", "again in 2 s"]
+
+
+def test_only_who_was_well_for_long_is_started_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(up, "_LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(up, "_STEADY_S", 0.2)  # its start takes longer than that
+    said: list[str] = []
+    component = up.Component(name="c", command=("sleep", "99"))
+    watch = up.Watch((component,), dict(os.environ), tmp_path, said.append)
+    (one,) = watch._running  # noqa: SLF001  no other seam
+
+    def killed() -> str:
+        assert one.process is not None
+        one.process.kill()
+        one.process.wait()
+        watch._look(one)  # noqa: SLF001
+        return said[-1].split("), ")[1].split(";")[0]
+
+    def well(for_s: float) -> None:
+        def is_well() -> bool:
+            watch._look(one)  # noqa: SLF001
+            return one.healthy
+
+        _until(is_well, 5)
+        time.sleep(for_s)
+        watch._look(one)  # noqa: SLF001
+
+    watch._look(one)  # noqa: SLF001
+    well(0.15)
+    assert killed() == "started again"
+    well(0.0)
+    assert killed() == "again in 0.1 s"
+    well(0.15)
+    assert killed() == "started again"
+    assert killed() == "again in 0.1 s"
+    watch._client.close()  # noqa: SLF001
 
 
 def test_what_a_process_prints_is_kept_up_to_a_size_and_it_goes_on_printing(

@@ -74,9 +74,9 @@ def faults(home: Home) -> dict[str, str]:
 
 
 def test_what_goes_was_announced_and_what_is_left_verifies_and_replays(lived: Home) -> None:
-    place = lived.artifacts
+    place, counted = lived.artifacts, lineage.RowsRead()
     with read(lived.engine) as conn:
-        rows = lineage.shown(conn, ledger.entries(conn, limit=1_000))
+        rows = lineage.shown(conn, ledger.entries(conn, limit=1_000), counted)
         n = conn.execute(select(func.count()).select_from(tables.observations)).scalar_one()
         began = retention.began(conn, "demo")
     files = {p.name for p in place.iterdir()}
@@ -109,6 +109,8 @@ def test_what_goes_was_announced_and_what_is_left_verifies_and_replays(lived: Ho
         assert replay(conn, "demo").differences == ()
         below, _ = ledger.horizon(conn, "demo")
         after = lineage.shown(conn, ledger.entries(conn, limit=1_000))
+        # Who looked before and looks again is told the same.
+        assert lineage.shown(conn, ledger.entries(conn, limit=1_000), counted) == after
         last = ledger.entries(conn, limit=1)[0]
         for number in began:  # what people are shown of an alarm
             assert lineage._at(conn, "demo", number) is not None  # noqa: SLF001

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, delete
 
-from continualml import demo
+from continualml import decide, demo
 from continualml.errors import InputError
 from continualml.learning.table import Table
 from continualml.loop import begin, carry_out, cycle
@@ -135,6 +135,20 @@ def test_no_version_is_ever_scored_on_a_row_that_it_saw(home: Home) -> None:
                     assert not any(first <= ids[seq] <= last for seq in rows)
                     checked += 1
     assert checked > 10
+
+
+def test_who_was_replaced_and_is_not_asked_any_more_does_not_stay_loaded(home: Home) -> None:
+    home.send(600, seed=4)
+    home.loop.turn("demo")
+    with read(home.engine) as conn:
+        made = len(pointers.versions_of(conn, "demo", limit=1_000))
+        known = carry_out.known(conn, "demo").standing
+        last = [o for _, o in log.outcomes_after(conn, "demo", 0, 1_000) if isinstance(o, Scored)]
+    assert known is not None
+    (shelf,) = home.loop._shelves.values()  # noqa: SLF001  no other seam
+    # Those asked about the newest rows, and those that were made of them.
+    assert set(shelf.sessions) <= {*last[-1].versions, *decide.watched(demo.DEMO, known)}
+    assert made > 2 * len(shelf.sessions) > 0
 
 
 def test_files_that_differ_in_their_categories_alone_are_two_files(

@@ -36,9 +36,20 @@ def test_rows_count_what_the_loop_has_read_since_the_first_champion(
         conn.execute(delete(tables.snapshots))
     with read(home.engine) as conn:
         assert lineage.shown(conn, found) == shown
+    known = lineage.RowsRead()
+    with read(home.engine) as conn:  # what was counted stays counted, wherever a page begins
+        assert lineage.shown(conn, found[2:4], known) == {e.n: shown[e.n] for e in found[2:4]}
+        assert lineage.shown(conn, found, known) == shown
+        monkeypatch.setattr(lineage, "_labelled_after", _nobody_counts)
+        assert lineage.shown(conn, found, known) == shown
+        monkeypatch.undo()
     monkeypatch.setattr(lineage, "_NEAR", 0)  # and early labels looked for among all that are
     with read(home.engine) as conn:
         assert lineage.shown(conn, found) == shown
+
+
+def _nobody_counts(*_: object) -> int:
+    raise AssertionError("it was counted before")
 
 
 def test_where_a_change_began_is_said_with_its_observation_and_time(home: Home) -> None:

@@ -15,7 +15,7 @@ from loguru import logger
 from sqlalchemy import Engine
 
 from continualml import settings
-from continualml.app import components, logs
+from continualml.app import components, logs, tree
 from continualml.app.noticing import Noticing
 from continualml.app.to_channel import Channel, ToChannel, key_of, links_of
 from continualml.errors import UnreachableError
@@ -29,7 +29,7 @@ from continualml.integrations.delivery import (
     Retry,
 )
 from continualml.settings import Project
-from continualml.store import channels, outbox
+from continualml.store import channels, leases, outbox
 from continualml.store.artifacts import ArtifactError
 from continualml.store.engine import StoreUnavailableError, open_store, read, write
 from continualml.store.outbox import Message
@@ -38,6 +38,8 @@ _LOOK_S = 1.0
 _LONGEST_PAUSE_S = 15.0
 # The pauses between them add up to almost a minute: time to put an artifact back.
 _MOST_ATTEMPTS = 7
+# Longer than a message to people takes; to MLflow the same one may go twice.
+_LEASE_S = 60.0
 
 
 class Route(Protocol):
@@ -116,22 +118,34 @@ def deliver(engine: Engine, route: Route, stopped: threading.Event) -> None:
 
     While the other side is down the oldest message is tried for as long as it takes; one that is
     itself the fault is set aside as refused, so that the others go on. A channel that is parked
-    takes nothing.
+    takes nothing. Of several couriers on one log one sends at a time.
     """
     with read(engine) as conn:
         there = channels.get(conn, route.destination)
         parked = there is not None and there.parked is not None
         messages = [] if parked else outbox.due(conn, route.destination)
+    if not messages:
+        return
+    lease, holder = f"courier:{route.destination}", tree.name_of("courier")
     last = {route.place(m): m.id for m in messages}
     for message in messages:
-        if stopped.is_set():
-            return
+        if stopped.is_set() or not _is_mine(engine, message, lease, holder):
+            break
         overtaken = last[route.place(message)] != message.id
         result = Delivered() if overtaken else _attempt(route, message)
         if not _noted(engine, route, message, result):
-            return  # in order: what follows may need it
+            break  # in order: what follows may need it
         if isinstance(result, Delivered) and result.pause_s:
             stopped.wait(result.pause_s)
+    leases.release(engine, lease, holder)
+
+
+def _is_mine(engine: Engine, message: Message, lease: str, holder: str) -> bool:
+    """Take or renew the lease, and see that no other courier has sent or tried it meanwhile."""
+    with write(engine) as conn:
+        if not leases.acquire_in(conn, lease, holder, _LEASE_S):
+            return False
+        return [one.id for one in outbox.due(conn, message.destination, limit=1)] == [message.id]
 
 
 def _noted(engine: Engine, route: Route, message: Message, result: Delivery) -> bool:

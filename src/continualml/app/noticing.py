@@ -82,6 +82,8 @@ class Noticing:
                 some = ledger.entries(conn, after=first, before=after + 1, limit=_MOST)
                 bodies = [body for entry in reversed(some) for body in self._bodies(conn, entry)]
             with write(self.engine) as conn:
+                if _there(conn, self.channel).told != first:
+                    return  # another courier was quicker
                 for body in bodies:
                     outbox.enqueue(conn, self.channel, body)
                 channels.told(conn, self.channel, after)

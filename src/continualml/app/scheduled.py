@@ -20,7 +20,7 @@ from continualml.store.engine import open_store
 
 
 def continual_cycle() -> str:
-    """Turn every model's loop once; a run that comes too late skips itself."""
+    """Turn every model's loop once; a run that comes too late skips itself, and all late ones."""
     logs.begin()  # each run is a process of its own
     project = settings.load()
     said = project.settings
@@ -28,7 +28,9 @@ def continual_cycle() -> str:
     engine = open_store(said.database_url)
     if prefect.is_stale(said.check_interval_seconds):
         leases.beat(engine, leases.SKIPPED)  # the scheduler is there, and works off what was late
-        return "skipped: a newer run is due"
+        # Each of the others would start a process for itself, only to skip itself too.
+        n = prefect.cancel_late(said.check_interval_seconds)
+        return f"skipped: a newer run is due; {n} others that were late are cancelled"
     run = prefect.run_as_tasks(retries=said.task_retries, retry_delay_s=said.retry_delay_seconds)
     limits = Limits(seconds=said.train_timeout_seconds, memory_mb=said.train_memory_mb)
     with Trainer(limits) as trainer:

@@ -1,8 +1,6 @@
 """The timer: turns the loop when a block of labels or refused rows wait, or nobody else does."""
 
-import os
 import signal
-import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from types import FrameType
 from loguru import logger
 
 from continualml import settings
-from continualml.app import logs, turns, watching
+from continualml.app import logs, tree, turns, watching
 from continualml.app.place import place_of
 from continualml.loop.cycle import Loop
 from continualml.loop.training import Limits, Trainer
@@ -60,7 +58,7 @@ def run(project: Project, stopped: threading.Event) -> None:
             artifacts=place_of(said),
             models=project.models,
             trainer=trainer,
-            holder=f"timer@{socket.gethostname()}:{os.getpid()}",
+            holder=tree.name_of("timer"),
         )
         began, failed, beaten = time.monotonic(), 0, 0.0
         watched = {name: _Watched(last=began) for name in project.models}

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,15 @@ def hold(data: Path) -> Iterator[int]:
         yield number
     finally:
         os.close(number)
+
+
+def name_of(part: str) -> str:
+    """Name a part that is one of its kind, as the holder of leases: its next process is the same.
+
+    The tree starts another one only when the first is gone, and what that held is its own at once.
+    Outside of a tree nobody knows, and each process is another holder.
+    """
+    return f"{part}@{socket.gethostname()}:{os.environ.get(MARK) or os.getpid()}"
 
 
 def holder(data: Path) -> int | None:

@@ -30,6 +30,7 @@ from continualml.store.engine import open_store
 _LOOK_S = 0.25
 _PORTS_TRIED = 50
 _LONGEST_PAUSE_S = 30.0
+_ANSWER_S = 1.0
 _MOST_LOG_BYTES = 16 << 20
 _STEADY_S = 2.0
 _DEATH_SIGNAL, _SUBREAPER = 1, 36  # numbers of prctl
@@ -80,9 +81,13 @@ class _Running:
     started: float = 0.0
     failures: int = 0
     due: float = 0.0
-    healthy: bool = False
+    healthy_since: float | None = None
     done: bool = False
     log: IO[bytes] | None = field(default=None)
+
+    @property
+    def healthy(self) -> bool:
+        return self.healthy_since is not None
 
 
 def run(project: Project, *, lock: int, stream: tuple[str, ...] | None = None) -> int:
@@ -223,6 +228,10 @@ class Watch:
         self._lock = lock
         self._stopped = False
         self._began = time.monotonic()
+        # One for all looks: to make one costs twenty times as much as to ask.
+        self._client = httpx.Client(
+            timeout=_ANSWER_S, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+        )
 
     def log(self, name: str) -> Path:
         """Name the file that takes what a component prints."""
@@ -255,6 +264,7 @@ class Watch:
                 time.sleep(_LOOK_S)
         finally:
             self._end()
+            self._client.close()
             keeper.communicate()
         return 0
 
@@ -286,11 +296,11 @@ class Watch:
                 self._start(one)
         elif (code := one.process.poll()) is not None:
             self._died(one, code)
-        elif not one.healthy and self._answers(one):
-            one.healthy = True
+        elif one.healthy_since is None and self._answers(one):
+            one.healthy_since = now
             where = f"  {one.component.address}" if one.component.address else ""
             self.say(f"{one.component.name:<10} healthy after {now - self._began:4.1f} s{where}")
-        elif one.healthy and now - one.started > _LONGEST_PAUSE_S:
+        elif one.healthy_since is not None and now - one.healthy_since > _LONGEST_PAUSE_S:
             one.failures = 0
 
     def _may_start(self, one: _Running) -> bool:
@@ -308,30 +318,33 @@ class Watch:
             start_new_session=True,
             preexec_fn=_end_with_parent,  # noqa: PLW1509  there are no threads here
         )
-        one.started, one.healthy = time.monotonic(), False
+        one.started, one.healthy_since = time.monotonic(), None
 
     def _died(self, one: _Running, code: int) -> None:
         if one.process is not None:
             _end_group(one.process.pid)
-        one.process = None
+        one.process, one.healthy_since = None, None
         if one.log:
             one.log.close()
         if one.component.once and code == 0:
             one.done = True
             self.say(f"{one.component.name:<10} finished")
             return
-        pause = min(_LONGEST_PAUSE_S, 0.5 * 2**one.failures)
+        pause = _pause_s(one.failures)
         one.failures += 1
         one.due = time.monotonic() + pause
         path = self.log(one.component.name)
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        self.say(f"{one.component.name:<10} died ({how}), again in {pause:g} s; see {path}")
+        again = f"again in {pause:g} s" if pause else "started again"
+        self.say(f"{one.component.name:<10} died ({how}), {again}; see {path}")
+        if not pause and self._may_start(one):
+            self._start(one)
 
     def _answers(self, one: _Running) -> bool:
         if one.component.health is None:
             return time.monotonic() - one.started >= _STEADY_S
         try:
-            return httpx.get(one.component.health, timeout=1.0, trust_env=False).is_success
+            return self._client.get(one.component.health).is_success
         except httpx.HTTPError:
             return False  # not up yet
 
@@ -368,6 +381,11 @@ def bound(log: Path) -> None:
             os.truncate(log, 0)
     except OSError:
         return  # not there yet, or no room for a copy: all goes on as it is
+
+
+def _pause_s(failures: int) -> float:
+    """Say how long a component that died rests: not at all the first time since it was well."""
+    return min(_LONGEST_PAUSE_S, 0.5 * 2 ** (failures - 1)) if failures else 0.0
 
 
 def _end_group(leader: int) -> None:

@@ -62,7 +62,8 @@ def is_stale(period_s: float) -> bool:
 def cancel_late(period_s: float) -> int:
     """Cancel the runs that were due more than a period ago; return how many these were.
 
-    After an outage there are fifty minutes of them, and they would be worked off first.
+    After an outage there are fifty minutes of them, and on a machine that is short of time more
+    and more; they would be worked off first.
     """
     before = datetime.now(UTC) - timedelta(seconds=period_s)
     late = FlowRunFilter(

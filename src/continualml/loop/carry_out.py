@@ -1,6 +1,7 @@
 """What the loop does to the world: versions registered, decisions written down, pointers moved."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -49,7 +50,7 @@ class OvertakenError(RuntimeError):
 
 @dataclass(slots=True)
 class Shelf:
-    """The past of one model in the store; sessions lately used are kept, the least used goes."""
+    """The past of one model in the store; of its versions those lately asked stay loaded."""
 
     engine: Engine
     place: Place
@@ -121,6 +122,11 @@ class Shelf:
         while len(self.sessions) > _SESSIONS:
             self.sessions.popitem(last=False)
         return self.sessions[version]
+
+    def keep(self, versions: Iterable[int]) -> None:
+        """Let go of all other sessions: who was replaced by a refit is seldom asked again."""
+        for version in self.sessions.keys() - set(versions):
+            del self.sessions[version]
 
 
 def register(conn: Connection, name: str, new: Made, recorded_at: str) -> Trained | Merged:

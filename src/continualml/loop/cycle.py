@@ -253,6 +253,7 @@ class Loop:
         """Fold what was scored, and write down what follows from it."""
         if scored is None:
             return self._looked(known, model, upto=_EVERYTHING)
+        self._shelf(model).keep(scored.versions)
         known, entries = self._take_in(known, model, scored)
         known, some = self._looked(known, model, upto=_standing(known).read)
         return known, entries + some

@@ -1,4 +1,4 @@
-"""Leases: who may turn a loop now."""
+"""Leases: who may turn a loop, or send a message, now."""
 
 from sqlalchemy import Connection, Engine, delete, insert, select
 
@@ -17,15 +17,20 @@ def acquire(engine: Engine, name: str, holder: str, ttl_s: float) -> bool:
     counts as run out, so that nobody waits for the clock.
     """
     with write(engine) as conn:
-        # Not before: a lease that was taken while this one waited to write is not of the future.
-        now = clock.now().timestamp()
-        row = conn.execute(select(leases).where(leases.c.name == name)).one_or_none()
-        if row and row.holder != holder and row.taken_at <= now < row.expires_at:
-            return False
-        conn.execute(delete(leases).where(leases.c.name == name))
-        conn.execute(
-            insert(leases).values(name=name, holder=holder, taken_at=now, expires_at=now + ttl_s)
-        )
+        return acquire_in(conn, name, holder, ttl_s)
+
+
+def acquire_in(conn: Connection, name: str, holder: str, ttl_s: float) -> bool:
+    """Take a lease as ``acquire`` does, inside a transaction that writes."""
+    # Not before: a lease that was taken while this one waited to write is not of the future.
+    now = clock.now().timestamp()
+    row = conn.execute(select(leases).where(leases.c.name == name)).one_or_none()
+    if row and row.holder != holder and row.taken_at <= now < row.expires_at:
+        return False
+    conn.execute(delete(leases).where(leases.c.name == name))
+    conn.execute(
+        insert(leases).values(name=name, holder=holder, taken_at=now, expires_at=now + ttl_s)
+    )
     return True
 
 

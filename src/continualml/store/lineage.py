@@ -1,6 +1,8 @@
 """What the log says of one observation, and of the rows that a decision was made from."""
 
+import threading
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
@@ -13,6 +15,33 @@ from continualml.store.tables import labels, observations
 
 # Numbers; looking at so many observations takes a tenth of a second.
 _NEAR = 100_000
+_KEPT = 4_096
+
+
+class RowsRead:
+    """How many labelled rows there were up to numbers of the log, of those counted lately.
+
+    It never changes, so whoever looks again counts what is new. A collection makes all of it new.
+    """
+
+    def __init__(self) -> None:
+        self._one_at_a_time = threading.Lock()
+        self._of: dict[str, OrderedDict[int, int]] = {}
+        self._horizon: dict[str, tuple[int, int]] = {}
+
+    def of(self, model: str, horizon: tuple[int, int]) -> dict[int, int]:
+        """Give what is known of a model, by number; nothing of before its last collection."""
+        with self._one_at_a_time:
+            if self._horizon.get(model) != horizon:
+                self._horizon[model], self._of[model] = horizon, OrderedDict()
+            return dict(self._of[model])
+
+    def add(self, model: str, counts: Mapping[int, int]) -> None:
+        """Keep what was counted; the oldest go."""
+        with self._one_at_a_time:
+            self._of[model].update(counts)
+            while len(self._of[model]) > _KEPT:
+                self._of[model].popitem(last=False)
 
 
 def observed_seq(conn: Connection, model: str, observation_id: str) -> int | None:
@@ -37,8 +66,15 @@ def labels_of(conn: Connection, model: str, observation_id: str) -> list[dict[st
     ]
 
 
-def shown(conn: Connection, entries: Iterable[LedgerEntry]) -> dict[int, Json]:
+def shown(
+    conn: Connection, entries: Iterable[LedgerEntry], known: RowsRead | None = None
+) -> dict[int, Json]:
     """Tell of each entry what its numbers mean to people.
+
+    Parameters
+    ----------
+    known
+        What was counted for those who looked before; without it all is counted anew.
 
     Returns
     -------
@@ -50,8 +86,9 @@ def shown(conn: Connection, entries: Iterable[LedgerEntry]) -> dict[int, Json]:
     by_model: dict[str, list[LedgerEntry]] = {}
     for entry in entries:
         by_model.setdefault(entry.decision.model, []).append(entry)
+    known = RowsRead() if known is None else known
     for model, some in by_model.items():
-        counts = _rows_read(conn, model, {e.decision.seq for e in some})
+        counts = _rows_read(conn, model, {e.decision.seq for e in some}, known)
         for entry in some:
             told[entry.n] = {"rows": counts.get(entry.decision.seq)}
             began = entry.decision.basis.get("began")
@@ -60,21 +97,26 @@ def shown(conn: Connection, entries: Iterable[LedgerEntry]) -> dict[int, Json]:
     return told
 
 
-def _rows_read(conn: Connection, model: str, seqs: set[int]) -> Mapping[int, int]:
-    """Count the labelled rows up to each number, from whichever end of the log is nearer."""
+def _rows_read(conn: Connection, model: str, seqs: set[int], known: RowsRead) -> dict[int, int]:
+    """Count the labelled rows up to each number, from whichever number is known nearby."""
     first = next(iter(ledger.entries(conn, model=model, kinds=("first",), limit=1)), None)
     if first is None:
         return {}
     below, n = ledger.horizon(conn, model)
     seqs = {s for s in seqs if s >= below}  # nobody can tell of those before
-    at = first.decision.seq
-    wanted = sorted(seq for seq in seqs if seq > at)
-    counts = dict.fromkeys(seqs, 0)
+    began = first.decision.seq
+    counts = {s: 0 for s in seqs if s <= began} | known.of(model, (below, n))
+    wanted = sorted(seqs - counts.keys())
     if not wanted:
         return counts
-    report = snapshots.report(conn, model)
-    if report and 0 <= report["read"] - wanted[-1] < wanted[0] - at:
-        at, n = report["read"], report["rows"]
+    ends = {began: n} | {s: k for s, k in counts.items() if s > began}
+    if report := snapshots.report(conn, model):
+        ends.setdefault(report["read"], report["rows"])
+    at = max(s for s in ends if s <= wanted[0])
+    later = min((s for s in ends if s >= wanted[-1]), default=None)
+    if later is not None and later - wanted[-1] < wanted[0] - at:
+        at = later
+    n = ends[at]
     early = _early(conn, model, min(at, wanted[0]), max(at, wanted[-1]))
 
     def between(after: int, upto: int) -> int:
@@ -83,10 +125,12 @@ def _rows_read(conn: Connection, model: str, seqs: set[int]) -> Mapping[int, int
 
     n = n + between(at, wanted[0]) if at <= wanted[0] else n - between(wanted[0], at)
     at = wanted[0]
+    found: dict[int, int] = {}
     for seq in wanted:
         n, at = n + between(at, seq), seq
-        counts[seq] = n
-    return counts
+        found[seq] = n
+    known.add(model, found)
+    return counts | found
 
 
 def _labelled_after(conn: Connection, model: str, after: int, upto: int) -> int:

@@ -261,11 +261,11 @@ def numbered_after(conn: Connection, model: str, after: int, limit: int) -> list
 
 
 def scored_between(
-    conn: Connection, model: str, first: int, last: int, *, limit: int
+    conn: Connection, model: str, first: int, last: int, *, limit: int, most_rows: int | None = None
 ) -> dict[int, Scored]:
     """Read what versions answered on labelled rows, by the outcome's number, ascending.
 
-    Of more than ``limit`` the newest ones.
+    Of more than ``limit``, or more than have ``most_rows`` rows, the newest ones.
     """
     asked = (
         select(outcomes.c.seq, outcomes.c.kind, outcomes.c.body)
@@ -274,8 +274,16 @@ def scored_between(
         .order_by(outcomes.c.seq.desc())
         .limit(limit)
     )
-    found = [_numbered(row) for row in conn.execute(asked)][::-1]
-    return {one.seq: one.outcome for one in found if isinstance(one.outcome, Scored)}
+    found: dict[int, Scored] = {}
+    rows = 0
+    for seq, kind, body in conn.execute(asked.execution_options(yield_per=10)):
+        outcome = _decoded(seq, kind, body)
+        if isinstance(outcome, Scored):
+            found[seq] = outcome
+            rows += len(outcome.seq) // 8
+        if most_rows is not None and rows >= most_rows:
+            break
+    return dict(reversed(found.items()))
 
 
 def foreign_after(conn: Connection, model: str, after: int) -> list[Numbered]:
@@ -361,13 +369,17 @@ def _standing(conn: Connection, model: str, ids: list[str]) -> dict[str, dict[in
 
 def _numbered(row: Row[tuple[int, str, bytes]]) -> Numbered:
     seq, kind, body = row
+    outcome = _decoded(seq, kind, body)
+    return Numbered(seq=seq, outcome=outcome, sha256=hashlib.sha256(body).hexdigest())
+
+
+def _decoded(seq: int, kind: str, body: bytes) -> Outcome:
     try:
-        outcome = msgspec.msgpack.decode(body, type=_KINDS[kind])
+        return msgspec.msgpack.decode(body, type=_KINDS[kind])
     except (KeyError, msgspec.DecodeError) as error:
         raise InputError(
             f"outcome {seq}", expected=f"what {kind!r} means", got=str(error)
         ) from error
-    return Numbered(seq=seq, outcome=outcome, sha256=hashlib.sha256(body).hexdigest())
 
 
 def _row(r: Observed, seq: int) -> dict[str, object]:

@@ -16,7 +16,8 @@ _MOST_ROWS = 5_000
 # Clients of ours give up a try after ten seconds, and would learn nothing then.
 _PATIENCE_S = 8.0
 _LOOK_S = 0.25
-_MOST_WAITING = 100_000
+# Rows; whoever comes behind so many is told to come again.
+MOST_WAITING = 100_000
 
 # What a ticket gets depends on what it asked for; its sender knows which.
 Answer = Any
@@ -91,7 +92,7 @@ class Waiting:
             return StoreUnavailableError("the writer has been closed")
         if self._silent:
             return StoreUnavailableError("the database has not answered for a while")
-        if self._n > _MOST_WAITING:
+        if self._n > MOST_WAITING:
             return StoreUnavailableError(f"{self._n} rows wait already")
         return None
 

@@ -24,11 +24,9 @@ from continualml.store.engine import CommitUnknownError, StoreUnavailableError
 from continualml.store.group_commit import GroupCommit
 from continualml.store.log import Observed
 from continualml.store.packed import COUNT_DIGITS, Counted, Packed
-from continualml.store.tickets import settle
+from continualml.store.tickets import MOST_WAITING, settle
 
 _MOST_ROWS = 2_000
-# Whoever comes behind so many rows is told to come again.
-_MOST_WAITING = 100_000
 # A request of so many rows is written alone, packed by column: that is quicker than with others.
 _BULK = 64
 
@@ -98,7 +96,7 @@ class Answering:
         StoreUnavailableError
             If too many wait.
         """
-        if self._n_waiting > _MOST_WAITING:
+        if self._n_waiting > MOST_WAITING:
             raise StoreUnavailableError(f"{self._n_waiting} rows wait already")
         self._waiting.append(Ask(model, asked, trace, told))
         self._n_waiting += len(asked.numeric)

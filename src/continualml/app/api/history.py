@@ -124,7 +124,7 @@ def evidence(
 
     def ask(conn: Connection) -> Evidence:
         found = ledger.entries(conn, model=name, kinds=_WEIGHED, before=before, limit=limit)
-        shown = lineage.shown(conn, found)
+        shown = lineage.shown(conn, found, serving.rows_read)
         following = found[-1].n if len(found) == limit else None
         return Evidence(
             model=name, points=[_point(e, shown[e.n]) for e in found], next_before=following

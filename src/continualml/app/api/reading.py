@@ -98,7 +98,7 @@ def decisions(
         found = ledger.entries(
             conn, model=model, kinds=tuple(kind or ()), before=before, limit=limit
         )
-        shown = lineage.shown(conn, found)
+        shown = lineage.shown(conn, found, serving.rows_read)
     following = found[-1].n if len(found) == limit else None
     return {"decisions": [_decision(e, shown[e.n]) for e in found], "next_before": following}
 
@@ -111,7 +111,7 @@ def decision(request: Request, n: N) -> Json:
         found = ledger.entry(conn, n)
         if found is None:
             raise ProblemError(404, "unknown-decision", f"there is no decision {n}")
-        return _decision(found, lineage.shown(conn, [found])[n])
+        return _decision(found, lineage.shown(conn, [found], serving.rows_read)[n])
 
 
 @router.get(
@@ -152,7 +152,7 @@ def _status(serving: Serving, asked: Model) -> Json:
         report = snapshots.report(conn, asked.name)
         waiting = windows.n_joined(conn, asked, report["read"] if report else 0)
         alarms = ledger.entries(conn, model=asked.name, kinds=("alarm",), limit=5)
-        shown = lineage.shown(conn, alarms)
+        shown = lineage.shown(conn, alarms, serving.rows_read)
         told = {
             "model": asked.name,
             "kind": asked.kind,

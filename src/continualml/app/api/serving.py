@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -34,6 +34,7 @@ from continualml.settings import Project
 from continualml.store.artifacts import Remote
 from continualml.store.engine import StoreUnavailableError, open_store, read
 from continualml.store.group_commit import GroupCommit
+from continualml.store.lineage import RowsRead
 
 T = TypeVar("T")
 _LOOK_S = 0.2
@@ -69,6 +70,7 @@ class Serving:
     most_rows: int
     repeated: tuple[Repeated, ...]
     fetching: Fetching | None
+    rows_read: RowsRead = field(default_factory=RowsRead)
 
     @classmethod
     def begin(cls, project: Project) -> "Serving":

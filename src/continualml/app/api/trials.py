@@ -23,6 +23,7 @@ _WEIGHED: Final = ("keep", "alarm")
 _MOVES: Final = ("first", "promote", "rollback", "policy")
 _ALPHA: Final = 0.05
 _MOST: Final = 400
+_MOST_ROWS: Final = 20_000  # that two versions are compared on, or a piece more
 _MOST_STEPS: Final = 120
 Floats = NDArray[np.float64]
 
@@ -228,6 +229,7 @@ class _Members:
     def __init__(self, conn: Connection, model: Model) -> None:
         self._conn, self._model = conn, model
         self._parts: dict[int, tuple[tuple[str, int], ...]] = {}
+        self._last_row: dict[int, int] = {}
         self.metric = metrics(model)[0]
 
     def paired(
@@ -273,8 +275,12 @@ class _Members:
 
     def _through(self, version: int) -> int:
         """Name the last row that a version has seen, or the members of a blend."""
-        known = [pointers.version(self._conn, self._model.name, v) for _, v in self._of(version)]
-        return max(int(v.manifest["rows"].get("through", 0)) for v in known if v)
+        if version not in self._last_row:
+            parts = self._of(version)
+            known = [pointers.version(self._conn, self._model.name, v) for _, v in parts]
+            through = [int(v.manifest["rows"].get("through", 0)) for v in known if v]
+            self._last_row[version] = max(through)
+        return self._last_row[version]
 
     def _of(self, version: int) -> tuple[tuple[str, int], ...]:
         if version not in self._parts:
@@ -302,7 +308,8 @@ def _compared(conn: Connection, model: Model, asked: int | None, beside: int | N
     found: list[Paired] = []
     read = 0
     newest = log.last_outcome(conn, model.name)
-    for outcome in log.scored_between(conn, model.name, 0, newest, limit=_MOST).values():
+    scored = log.scored_between(conn, model.name, 0, newest, limit=_MOST, most_rows=_MOST_ROWS)
+    for outcome in scored.values():
         pair = members.paired(outcome, (first, second), weights, by=metrics(model))
         if pair is not None and len(pair.seq):
             found.append(pair.between(read, int(pair.seq[-1])))  # after an alarm rows come twice
