@@ -31,6 +31,15 @@ def test_a_later_message_never_overtakes_one_that_failed(engine: Engine) -> None
         assert [m.attempts for m in outbox.due(conn, "mlflow")] == [2, 0, 0]
 
 
+def test_attempts_count_what_failed_in_a_row_for_one_reason(engine: Engine) -> None:
+    enqueue(engine, 1)
+    with write(engine) as conn:
+        for because in ("it is down", "it is down", "it is down", "the artifact was changed"):
+            outbox.retry(conn, 1, because, after_s=0.0)
+        (message,) = outbox.due(conn, "mlflow")
+    assert (message.attempts, message.last_error) == (1, "the artifact was changed")
+
+
 def test_a_clock_that_is_set_back_puts_no_message_off_for_as_long(engine: Engine) -> None:
     enqueue(engine, 1, 2)
     with write(engine) as conn:

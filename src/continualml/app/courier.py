@@ -207,7 +207,9 @@ def _attempt(route: Route, message: Message) -> Delivery:
     except Exception as error:  # noqa: BLE001  the edge of one message: the others go on
         logger.exception("courier: message {} failed", message.id)
         because = f"{type(error).__name__}: {error}"[:200]
-    refused = message.attempts + 1 >= _MOST_ATTEMPTS
+    # How often the other side was away before says nothing about this fault.
+    tried = message.attempts if message.last_error == because else 0
+    refused = tried + 1 >= _MOST_ATTEMPTS
     return Refused(because=because) if refused else Retry(because=because)
 
 

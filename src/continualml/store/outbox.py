@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, case, delete, func, insert, select, update
 
 from continualml import clock
 from continualml.records import Json
@@ -17,12 +17,13 @@ _LONGEST_S = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One message; ``attempts`` counts the deliveries that failed."""
+    """One message; ``attempts`` of its deliveries failed in a row, all as ``last_error`` says."""
 
     id: int
     destination: str
     body: Json
     attempts: int
+    last_error: str | None = None
 
 
 def enqueue(conn: Connection, destination: str, body: Json) -> None:
@@ -67,7 +68,13 @@ def due(conn: Connection, destination: str, limit: int = 100) -> list[Message]:
     if not found or now < found[0].due_at <= now + _LONGEST_S:
         return []
     return [
-        Message(id=r.id, destination=r.destination, body=json.loads(r.body), attempts=r.attempts)
+        Message(
+            id=r.id,
+            destination=r.destination,
+            body=json.loads(r.body),
+            attempts=r.attempts,
+            last_error=r.last_error,
+        )
         for r in found
     ]
 
@@ -124,10 +131,11 @@ def refused(conn: Connection, message_id: int, because: str) -> None:
 def retry(conn: Connection, message_id: int, because: str, after_s: float) -> None:
     """Try a message again later, within ten minutes."""
     due_at = clock.now().timestamp() + min(after_s, _LONGEST_S)
+    again = case((outbox.c.last_error == because, outbox.c.attempts + 1), else_=1)
     conn.execute(
         update(outbox)
         .where(outbox.c.id == message_id)
-        .values(attempts=outbox.c.attempts + 1, due_at=due_at, last_error=because)
+        .values(attempts=again, due_at=due_at, last_error=because)
     )
 
 
