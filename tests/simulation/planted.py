@@ -66,17 +66,22 @@ BUGS = (
             (
                 "store/leases.py",
                 """with write(engine) as conn:
-        # Not before""",
+        return acquire_in(conn, name, holder, ttl_s)""",
                 """before = clock.now().timestamp()
     with write(engine) as conn:
-        # Not before""",
+        return acquire_in(conn, name, holder, ttl_s, before)""",
+            ),
+            (
+                "store/leases.py",
+                "def acquire_in(conn: Connection, name: str, holder: str, ttl_s: float) -> bool:",
+                "def acquire_in(conn, name, holder, ttl_s, before=None):",
             ),
             (
                 "store/leases.py",
                 """now = clock.now().timestamp()
-        row =""",
-                """now = before
-        row =""",
+    row =""",
+                """now = before or clock.now().timestamp()
+    row =""",
             ),
         ),
     ),
