@@ -62,9 +62,11 @@ def _locked(world: "World") -> None:
         except sqlite3.OperationalError:  # somebody else does already
             return
         world.schedule.say("world", "the store is locked")
+        world.locked = True
         world.schedule.sleep(world.schedule.between(0.5, 15))
     finally:
         conn.close()
+    world.locked = False
     world.schedule.say("world", "the store is free")
 
 

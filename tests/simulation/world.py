@@ -52,6 +52,7 @@ class World:
     nature: Process = field(default_factory=lambda: Process("world"))
     there: dict[str, Api | Runner | Courier] = field(default_factory=dict)
     damaged: set[Path] = field(default_factory=set)
+    locked: bool = False
     rested: bool = False
     waits_for: str = "nothing yet"
     _starts: dict[str, Callable[[], Api | Runner | Courier]] = field(default_factory=dict)
@@ -163,6 +164,8 @@ class World:
     def _waits_for(self, engine: Engine) -> str:
         if self.clients.unanswered:
             return f"{self.clients.unanswered} requests"
+        if self.locked:  # a fault that outlasts the others; who looks at the end writes too
+            return "the store, which is locked"
         if self.damaged:
             return f"{len(self.damaged)} artifacts to be put back"
         with read(engine) as conn:
