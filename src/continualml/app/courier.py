@@ -39,7 +39,7 @@ _LONGEST_PAUSE_S = 15.0
 # The pauses between them add up to almost a minute: time to put an artifact back.
 _MOST_ATTEMPTS = 7
 # Longer than a message to people takes; to MLflow the same one may go twice.
-_LEASE_S = 60.0
+_LEASE_S = 20.0
 
 
 class Route(Protocol):
