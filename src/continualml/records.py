@@ -343,7 +343,8 @@ class Collected:
 
     Rows with every number below ``below``: ``observations``, their ``labels``, and how many
     ``labelled`` rows since the first champion that were. Versions whose graph, and those whose
-    learner, is gone.
+    learner, is gone. ``seals``: of each sealed stretch that these rows were in, its last number and
+    the hash of what is left of it.
     """
 
     below: int
@@ -353,6 +354,7 @@ class Collected:
     graphs: tuple[int, ...]
     learners: tuple[int, ...]
     by: str
+    seals: tuple[tuple[int, str], ...] = ()
 
 
 Outcome = (

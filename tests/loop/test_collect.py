@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, bindparam, func, select, update
+from sqlalchemy import Engine, bindparam, delete, func, select, update
 
 from continualml import demo
 from continualml.loop import carry_out, collect
@@ -16,7 +16,7 @@ from continualml.loop.cycle import Loop
 from continualml.loop.replay import replay
 from continualml.loop.training import Trainer
 from continualml.store import ledger, lineage, pointers, retention, seals, tables
-from continualml.store.engine import open_store, read, write
+from continualml.store.engine import StoreDamagedError, open_store, read, write
 from continualml.store.verify import verify
 from tests.conftest import Home
 
@@ -45,6 +45,10 @@ def lived(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
         conn.execute(update(tables.versions).values(recorded_at="2026-01-01T00:00:00+00:00"))
         conn.execute(update(tables.observations).values(recorded_at=0.0, version=ANSWERED))
         conn.execute(update(tables.outbox).values(state="delivered"))
+    for path in home.artifacts.iterdir():
+        os.utime(path, (LONG_AGO, LONG_AGO))
+    with write(home.engine) as conn:  # sealed as they are now
+        conn.execute(delete(tables.seals))
     while seals.seal_next(home.engine):
         pass
     return home
@@ -123,6 +127,25 @@ def test_what_goes_was_announced_and_what_is_left_verifies_and_replays(lived: Ho
     assert gone(lived, LONG_AGO).observations == 0
     with read(lived.engine) as conn:
         assert ledger.entries(conn, limit=1)[0] == last  # nothing more to say
+
+
+def test_a_change_among_what_is_left_is_found_after_a_collection(lived: Home) -> None:
+    assert gone(lived, LONG_AGO).observations > 300
+    rows = tables.observations
+    with write(lived.engine) as conn:
+        below, _ = ledger.horizon(conn, "demo")
+        left = conn.execute(select(func.min(rows.c.seq))).scalar_one()
+        assert left < below  # others beside it went
+        conn.execute(update(rows).where(rows.c.seq == left).values(answer=b"changed"))
+    assert "not what they were when sealed" in "".join(faults(lived).values())
+    with pytest.raises(StoreDamagedError, match="not what they were sealed as"):
+        seals_without(lived, left)
+
+
+def seals_without(home: Home, number: int) -> None:
+    """Say what would be left of a stretch, as a collection does."""
+    with read(home.engine) as conn:
+        seals.without(conn, {number}, ledger.left_of(conn))
 
 
 def test_the_loop_decides_after_it_as_it_does_without_it(

@@ -168,11 +168,11 @@ def test_a_spoilt_artifact_is_written_anew_when_the_same_version_is_made(tmp_pat
 def test_seals_stand_when_rows_come_and_break_when_one_is_taken_out(sealed: Path) -> None:
     engine = open_store(f"sqlite:///{sealed}")
     with read(engine) as conn:
-        n, fault = seals.broken(conn)
+        n, fault = seals.broken(conn, {})
     assert (n > 5, fault) == (True, None)
     with write(engine) as conn:
         conn.execute(delete(tables.labels).where(tables.labels.c.seq == 601))
     with read(engine) as conn:
-        _, fault = seals.broken(conn)
+        _, fault = seals.broken(conn, {})
     assert fault is not None
     engine.dispose()

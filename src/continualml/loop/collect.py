@@ -10,11 +10,11 @@ from continualml import clock, decide
 from continualml.loop import carry_out
 from continualml.model import Model
 from continualml.records import Collected
-from continualml.store import artifacts, ledger, pointers, retention, windows
+from continualml.store import artifacts, ledger, log, pointers, retention, seals, windows
 from continualml.store.engine import read, write
 
 # In one transaction, while which nobody else writes.
-_AT_ONCE = 10_000
+_AT_ONCE = 2_000
 _EVERYTHING = 2**62
 _REFERENCE_ROWS = 1_000
 
@@ -32,13 +32,14 @@ class Gone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
+    """What goes next, and up to where log and ledger had been read when that was found."""
+
+    known: decide.Known
     outcome: Collected
     rows: retention.Old
     files: tuple[Path, ...]
-
-    @property
-    def size_bytes(self) -> int:
-        return self.rows.size_bytes + _size(self.files)
+    read: int
+    entries: int
 
 
 def collect(
@@ -46,86 +47,141 @@ def collect(
 ) -> Gone:
     """Collect what a model does not need, in portions; each stands in the ledger before it goes.
 
+    What goes is found while others write, and they wait only while a portion is deleted. Where
+    something came in between that the portion may rest on, it is found anew.
+
     Parameters
     ----------
     older_than_s
         How long rows stay at least; None: for ever.
+
+    Raises
+    ------
+    StoreDamagedError
+        If rows beside those that would go are not what they were when sealed.
     """
     gone = Gone(model=name)
+    below = _recorded_before(engine, name, older_than_s)
     while True:
-        now = clock.now()
-        at, recorded_at = now.timestamp(), now.isoformat(timespec="milliseconds")
-        with write(engine) as conn:
-            while carry_out.take_in_foreign(conn, name, recorded_at=recorded_at):
-                pass  # what a guard found comes first, as it stands in the log
-            known = carry_out.known(conn, name)
-            plan = _plan(conn, directory, known, older_than_s, by=by, most=_AT_ONCE)
-            if plan is None:
-                return gone
-            retention.forget(conn, name, plan.rows)
-            carry_out.take_in(conn, known, name, plan.outcome, at=at, recorded_at=recorded_at)
-        gone = _added(gone, plan)
-        _unlink(plan.files)
+        while below and seals.seal_next(engine):
+            pass  # of what is sealed it is known what is left
+        with read(engine) as conn:
+            plan = _plan(conn, directory, name, below, by=by)
+        if plan is None:
+            return gone
+        if _carried_out(engine, name, plan):
+            n, size_bytes = retention.remove(plan.files)
+            gone = _added(gone, plan.rows, n, size_bytes)
 
 
 def would(engine: Engine, directory: Path, name: str, *, older_than_s: float | None) -> Gone:
     """Say what ``collect`` would collect, and change nothing."""
+    below = _recorded_before(engine, name, older_than_s)
+    gone = Gone(model=name)
     with read(engine) as conn:
         known = carry_out.known(conn, name)
-        plan = _plan(conn, directory, known, older_than_s, by="", most=_EVERYTHING)
-    return _added(Gone(model=name), plan) if plan else Gone(model=name)
+        if known.model is None or known.standing is None:
+            return gone
+        below = min(below, seals.reach(conn) + 1)
+        _, rows = _rows(conn, known.model, known.standing, below, most=_EVERYTHING)
+        files = _files(conn, directory, _unneeded(conn, known.model, known.standing))
+    return _added(gone, rows, len(files), _size(files))
 
 
 def strays(engine: Engine, directory: Path, *, dry_run: bool) -> Gone:
     """Remove the files that no version needs, such as a killed process leaves them."""
     with read(engine) as conn:
         files = tuple(retention.strays(conn, directory))
-    size = _size(files)
-    if not dry_run:
-        _unlink(files)
-    return Gone(model=None, files=len(files), size_bytes=size)
+    n, size_bytes = (len(files), _size(files)) if dry_run else retention.remove(files)
+    return Gone(model=None, files=n, size_bytes=size_bytes)
 
 
-def _plan(
-    conn: Connection,
-    directory: Path,
-    known: decide.Known,
-    older_than_s: float | None,
-    *,
-    by: str,
-    most: int,
-) -> _Plan | None:
+def _recorded_before(engine: Engine, name: str, older_than_s: float | None) -> int:
+    """Find the number below which all rows are old enough; 0: all stay."""
+    if older_than_s is None:
+        return 0
+    with read(engine) as conn:
+        return retention.before(conn, name, clock.now().timestamp() - older_than_s)
+
+
+def _plan(conn: Connection, directory: Path, name: str, below: int, *, by: str) -> _Plan | None:
+    """Find a portion of rows, and when there are no more, the versions' files."""
+    known = carry_out.known(conn, name)
     model, state = known.model, known.standing
     if model is None or state is None:
         return None
-    rows, below = retention.Old(), 0
-    if older_than_s is not None:
-        below = _horizon(conn, model, state, clock.now().timestamp() - older_than_s)
-        first = ledger.entries(conn, model=model.name, kinds=("first",), limit=1)
-        rows = retention.old(
-            conn,
-            model.name,
-            below=below,
-            spared=retention.began(conn, model.name),
-            kept=_trained_on(conn, model, state),
-            counted_after=first[0].decision.seq,
-            most=most,
-        )
-    going = _unneeded(conn, model, state)
+    below = min(below, seals.newest(conn) + 1)
+    below, rows = _rows(conn, model, state, below, most=_AT_ONCE)
+    going = () if rows.seqs else _unneeded(conn, model, state)
     if not rows.seqs and not going:
         return None
-    stay = {(o.sha256, o.kind) for o in pointers.artifacts_named(conn) if o not in going}
-    files = {directory / f"{o.sha256}.{o.kind}" for o in going if (o.sha256, o.kind) not in stay}
     outcome = Collected(
         below=below,
         observations=len(rows.seqs),
-        labels=rows.labels,
+        labels=len(rows.labels),
         labelled=rows.labelled,
         graphs=tuple(o.version for o in going if o.kind == artifacts.GRAPH),
         learners=tuple(o.version for o in going if o.kind == artifacts.LEARNER),
         by=by,
+        seals=seals.without(conn, {*rows.seqs, *rows.labels}, ledger.left_of(conn)),
     )
-    return _Plan(outcome=outcome, rows=rows, files=tuple(sorted(files)))
+    return _Plan(
+        known=known,
+        outcome=outcome,
+        rows=rows,
+        files=_files(conn, directory, going),
+        read=log.last_seq(conn),
+        entries=ledger.last_n(conn),
+    )
+
+
+def _carried_out(engine: Engine, name: str, plan: _Plan) -> bool:
+    """Delete a portion and write that down; False, and nothing of it, if it is to be found anew."""
+    ahead = carry_out.decide_ahead(plan.known, plan.outcome)
+    now = clock.now()
+    at, recorded_at = now.timestamp(), now.isoformat(timespec="milliseconds")
+    with suppress(carry_out.OvertakenError), write(engine) as conn:
+        if carry_out.take_in_foreign(conn, name, recorded_at=recorded_at):
+            return False  # what a guard found comes first, as it stands in the log
+        if ledger.collected_after(conn, plan.entries):  # it may have been beside the same rows
+            return False
+        if retention.labelled_since(conn, name, plan.rows, after=plan.read):
+            return False
+        retention.forget(conn, plan.rows)
+        carry_out.take_in(
+            conn, plan.known, name, plan.outcome, at=at, recorded_at=recorded_at, ahead=ahead
+        )
+        return True
+    return False
+
+
+def _rows(
+    conn: Connection, model: Model, state: decide.Standing, below: int, *, most: int
+) -> tuple[int, retention.Old]:
+    """Find rows that may go, and the number below which all of theirs are."""
+    if not below:
+        return 0, retention.Old()
+    below = min(below, _horizon(conn, model, state))
+    first = ledger.entries(conn, model=model.name, kinds=("first",), limit=1)
+    rows = retention.old(
+        conn,
+        model.name,
+        below=below,
+        spared=retention.began(conn, model.name),
+        kept=_trained_on(conn, model, state),
+        counted_after=first[0].decision.seq,
+        most=most,
+    )
+    return below, rows
+
+
+def _files(
+    conn: Connection, directory: Path, going: tuple[pointers.Named, ...]
+) -> tuple[Path, ...]:
+    """Name the files of what goes, but for those that a version needs which stays."""
+    stay = {(o.sha256, o.kind) for o in pointers.artifacts_named(conn) if o not in going}
+    files = {directory / f"{o.sha256}.{o.kind}" for o in going if (o.sha256, o.kind) not in stay}
+    return tuple(sorted(path for path in files if retention.is_old(path)))
 
 
 def _unneeded(conn: Connection, model: Model, state: decide.Standing) -> tuple[pointers.Named, ...]:
@@ -140,7 +196,7 @@ def _unneeded(conn: Connection, model: Model, state: decide.Standing) -> tuple[p
     )
 
 
-def _horizon(conn: Connection, model: Model, state: decide.Standing, at: float) -> int:
+def _horizon(conn: Connection, model: Model, state: decide.Standing) -> int:
     """Find the number below which nothing that is still to be decided needs a row."""
     widest = max(
         *(s.window for s in model.policy.strategies), 2 * model.policy.hold, _REFERENCE_ROWS
@@ -153,7 +209,6 @@ def _horizon(conn: Connection, model: Model, state: decide.Standing, at: float) 
     more = windows.n_without(conn, model, tuple(left_out), upto=through)
     window = windows.training(conn, model, through=through, newest=widest + more)
     needs = [
-        retention.before(conn, model.name, at),
         state.read,
         state.coming.seq,
         *window.observation_seq.tolist(),
@@ -186,13 +241,13 @@ def _standing_versions(state: decide.Standing) -> set[int]:
     return found | ({state.drift.version} if state.drift else set())
 
 
-def _added(gone: Gone, plan: _Plan) -> Gone:
+def _added(gone: Gone, rows: retention.Old, files: int, size_bytes: int) -> Gone:
     return Gone(
         model=gone.model,
-        observations=gone.observations + len(plan.rows.seqs),
-        labels=gone.labels + plan.rows.labels,
-        files=gone.files + len(plan.files),
-        size_bytes=gone.size_bytes + plan.size_bytes,
+        observations=gone.observations + len(rows.seqs),
+        labels=gone.labels + len(rows.labels),
+        files=gone.files + files,
+        size_bytes=gone.size_bytes + rows.size_bytes + size_bytes,
     )
 
 
@@ -202,8 +257,3 @@ def _size(files: tuple[Path, ...]) -> int:
         with suppress(FileNotFoundError):  # it was removed meanwhile
             sizes += path.stat().st_size
     return sizes
-
-
-def _unlink(files: tuple[Path, ...]) -> None:
-    for path in files:
-        path.unlink(missing_ok=True)

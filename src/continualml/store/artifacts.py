@@ -3,11 +3,14 @@
 They are kept in a directory, or in a bucket elsewhere with a directory here as its cache.
 """
 
+import fcntl
 import hashlib
 import os
 import re
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -57,7 +60,8 @@ Place = Path | Remote
 def write(place: Place, data: bytes, *, kind: str = GRAPH) -> str:
     """Write an artifact so that after a crash it is there whole or not at all; return its hash.
 
-    One in a directory whose bytes are no longer what its name says is replaced.
+    One in a directory whose bytes are no longer what its name says is replaced; one that is whole
+    counts as made now, so that nobody collects what it was.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def write(place: Place, data: bytes, *, kind: str = GRAPH) -> str:
     if isinstance(place, Remote):
         place.bucket.put(name, data)
         place = place.cache
-    if _is_whole(place, sha256, kind):
+    if _is_whole(place, sha256, kind) and _renewed(place / name):
         # Whoever wrote it may have been killed before its name was on disk.
         private.sync_folder(place)
     else:
@@ -108,6 +112,26 @@ def read_kept(place: Place, sha256: str, *, kind: str = GRAPH) -> bytes:
     if data is None:
         raise ArtifactError(f"artifact {sha256} is missing in {place.url}")
     return _checked(sha256, data)
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Let nobody else renew or remove an artifact in a directory."""
+    lock = directory.with_name(f"{directory.name}.lock")
+    private.make_file(lock)
+    with lock.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _renewed(path: Path) -> bool:
+    """Let a file be as young as one that is made now; False if it was removed meanwhile."""
+    with alone(path.parent):
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return False
+    return True
 
 
 def _put(directory: Path, name: str, data: bytes) -> None:

@@ -169,6 +169,27 @@ def horizon(conn: Connection, model: str | None = None) -> tuple[int, int]:
     return below, sum(g["labelled"] for g in gone)
 
 
+def left_of(conn: Connection) -> dict[int, str]:
+    """Give the hash of what is left of each sealed stretch in which rows were collected.
+
+    Stretches are named by their last number; what was said last holds.
+    """
+    asked = select(ledger.c.basis).where(ledger.c.kind == "collect").order_by(ledger.c.n)
+    bases = (json.loads(basis) for basis in conn.execute(asked).scalars())
+    return {last: left for basis in bases for last, left in basis["collected"].get("seals", ())}
+
+
+def last_n(conn: Connection) -> int:
+    """Return the number of the last entry; 0 before there is one."""
+    return int(conn.execute(select(func.max(ledger.c.n))).scalar() or 0)
+
+
+def collected_after(conn: Connection, n: int) -> bool:
+    """Tell whether anything, of any model, was collected after an entry."""
+    asked = select(ledger.c.n).where(ledger.c.n > n, ledger.c.kind == "collect").limit(1)
+    return conn.execute(asked).first() is not None
+
+
 def in_order(conn: Connection, model: str) -> Iterator[LedgerEntry]:
     """Read a model's entries, the oldest first."""
     asked = select(ledger).where(ledger.c.model == model).order_by(ledger.c.n)

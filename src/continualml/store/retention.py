@@ -1,7 +1,6 @@
 """What of the log and of the artifacts nothing needs any more, as far as the store can tell."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from sqlalchemy import Connection, delete, func, not_, select
 
 from continualml import clock
 from continualml.store import artifacts, ledger, pointers
+from continualml.store.engine import Unindexed
 from continualml.store.tables import labels, observations, outbox
 from continualml.store.tables import versions as registered
 
@@ -22,14 +22,14 @@ _MOST_IDS = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Old:
-    """Observations that may go, with all their labels.
+    """Observations that may go, with all their labels, by their numbers.
 
     ``labelled`` counts those that became labelled after the number asked for.
     """
 
     seqs: tuple[int, ...] = ()
     ids: tuple[str, ...] = ()
-    labels: int = 0
+    labels: tuple[int, ...] = ()
     labelled: int = 0
     size_bytes: int = 0
 
@@ -83,7 +83,7 @@ def old(
     asked = (
         select(observations.c.seq, observations.c.observation_id, size)
         .where(
-            observations.c.model == model,
+            Unindexed(observations.c.model) == model,
             observations.c.seq < below,
             observations.c.seq.not_in(spared),
             ~later,
@@ -93,31 +93,36 @@ def old(
         .limit(most)
     )
     found = conn.execute(asked).all()
-    n = labelled = 0
+    labelled, own_labels = 0, []
     own = {one.observation_id: one.seq for one in found}
     for some in _parts(list(own)):
         of = select(labels.c.observation_id, labels.c.seq, labels.c.first)
         mine = (labels.c.model == model) & labels.c.observation_id.in_(some)
         for observation_id, seq, first in conn.execute(of.where(mine)):
-            n += 1
+            own_labels.append(seq)
             labelled += bool(first) and max(seq, own[observation_id]) > counted_after
     return Old(
         seqs=tuple(own.values()),
         ids=tuple(own),
-        labels=n,
+        labels=tuple(own_labels),
         labelled=labelled,
         size_bytes=sum(int(one[2]) for one in found),
     )
 
 
-def forget(conn: Connection, model: str, rows: Old) -> None:
+def labelled_since(conn: Connection, model: str, rows: Old, *, after: int) -> bool:
+    """Tell whether one of the rows got a label after a number."""
+    asked = select(labels.c.observation_id).where(
+        labels.c.seq > after, Unindexed(labels.c.model) == model
+    )
+    return not set(rows.ids).isdisjoint(conn.execute(asked).scalars())
+
+
+def forget(conn: Connection, rows: Old) -> None:
     """Delete rows and all their labels."""
-    for some in _parts(rows.ids):
-        conn.execute(
-            delete(labels).where(labels.c.model == model, labels.c.observation_id.in_(some))
-        )
-    for numbers in _parts(rows.seqs):
-        conn.execute(delete(observations).where(observations.c.seq.in_(numbers)))
+    for table, numbers in ((labels, rows.labels), (observations, rows.seqs)):
+        for some in _parts(numbers):
+            conn.execute(delete(table).where(table.c.seq.in_(some)))
 
 
 def in_use(conn: Connection, model: str) -> set[int]:
@@ -147,16 +152,34 @@ def young(conn: Connection, model: str) -> set[int]:
 def strays(conn: Connection, directory: Path) -> list[Path]:
     """List the files that no version needs, but for those that may just be written."""
     needed = {f"{one.sha256}.{one.kind}" for one in pointers.artifacts_named(conn)}
-    oldest = clock.now().timestamp() - YOUNG_S
     if not directory.is_dir():
         return []
     suffixes = (f".{artifacts.GRAPH}", f".{artifacts.LEARNER}", ".part")
-    found: list[Path] = []
-    for path in directory.iterdir():
-        with suppress(FileNotFoundError):  # it was renamed, or removed, meanwhile
-            if path.suffix in suffixes and path.name not in needed:
-                found += [path] if path.stat().st_mtime < oldest else []
-    return sorted(found)
+    others = (p for p in directory.iterdir() if p.suffix in suffixes and p.name not in needed)
+    return sorted(path for path in others if is_old(path))
+
+
+def is_old(path: Path) -> bool:
+    """Tell whether a file is there, and was not made, or made again, lately."""
+    oldest = clock.now().timestamp() - YOUNG_S
+    try:
+        return path.stat().st_mtime < oldest
+    except FileNotFoundError:  # it was renamed, or removed, meanwhile
+        return False
+
+
+def remove(files: Sequence[Path]) -> tuple[int, int]:
+    """Remove those of the files that are still old; how many, and their size in bytes, that were.
+
+    What is made again meanwhile is young, and so stays.
+    """
+    n = size_bytes = 0
+    for path in files:
+        with artifacts.alone(path.parent):
+            if is_old(path):
+                n, size_bytes = n + 1, size_bytes + path.stat().st_size
+                path.unlink()
+    return n, size_bytes
 
 
 def began(conn: Connection, model: str) -> set[int]:

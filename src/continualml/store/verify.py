@@ -87,8 +87,7 @@ def _outcomes(conn: Connection) -> Checked:
 
 def _rows(conn: Connection) -> Checked:
     """Hold the rows against their seals; the newest ones have none yet."""
-    below, _ = ledger.horizon(conn)
-    seen, one = seals.broken(conn, above=below)
+    seen, one = seals.broken(conn, ledger.left_of(conn))
     said = None
     if one is not None:
         said = f"rows {one.first} to {one.last}: not what they were when sealed; {REPAIR}"
