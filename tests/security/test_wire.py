@@ -114,6 +114,36 @@ AMBIGUOUS = {
     "a byte NUL": ([b"A: b\0c", b"Content-Length: " + N], ROW),
     "a bad chunk size": ([b"Transfer-Encoding: chunked"], b"zz\r\n" + CHUNKED),
     "a negative chunk size": ([b"Transfer-Encoding: chunked"], b"-1\r\n" + CHUNKED),
+    "a chunk size that wraps": ([b"Transfer-Encoding: chunked"], b"100000000000000" + CHUNKED),
+    "a chunk size and a space": (
+        [b"Transfer-Encoding: chunked"],
+        CHUNKED.replace(b"\r", b" \r", 1),
+    ),
+    "a line feed in a chunk's extension": (
+        [b"Transfer-Encoding: chunked"],
+        CHUNKED.replace(b"\r\n", b";a\nb\r\n", 1),
+    ),
+    "chunks that end with line feeds": (
+        [b"Transfer-Encoding: chunked"],
+        CHUNKED.replace(b"\r\n", b"\n"),
+    ),
+    "a length behind its chunks": (
+        [b"Transfer-Encoding: chunked"],
+        CHUNKED.removesuffix(b"\r\n") + b"Content-Length: 3\r\n\r\n",
+    ),
+    "the same length twice": ([b"Content-Length: " + N, b"Content-Length: " + N], ROW),
+    "an empty length": ([b"Content-Length:"], ROW),
+    "nearly a coding": ([b"Transfer-Encoding: xchunked", b"Content-Length: " + N], ROW),
+    "a field that is folded": ([b"A: b\r\n c", b"Content-Length: " + N], ROW),
+    "a space in a name": ([b"A b: c", b"Content-Length: " + N], ROW),
+    "another protocol": (
+        [b"Content-Length: " + N, b"Connection: Upgrade", b"Upgrade: h2c"],
+        ROW,
+    ),
+    "another protocol, in chunks": (
+        [b"Transfer-Encoding: chunked", b"Connection: Upgrade", b"Upgrade: h2c"],
+        CHUNKED,
+    ),
     "a chunk longer than it says": ([b"Transfer-Encoding: chunked"], b"3\r\n" + ROW + b"\r\n0\r\n"),
 }
 
@@ -279,6 +309,61 @@ def test_a_flood_of_header_fields_is_refused_in_bounded_memory(
     few = connect()
     few.post(*(b"X-%d: %d" % (i, i) for i in range(90)), b"Content-Length: " + N)
     assert [status for status, _ in few.answers()] == [200]
+
+
+def test_a_token_behind_the_body_is_none(server: Server, connect: Connect) -> None:
+    before = last_seq(server)
+    wire = connect()
+    behind = CHUNKED.removesuffix(b"\r\n") + wire.token + b"\r\n"
+    wire.say(b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + behind)
+
+    assert [status for status, _ in wire.answers()] == [401]
+    with_token = connect()
+    with_token.post(b"Transfer-Encoding: chunked", body=behind)
+    assert [status for status, _ in with_token.answers()] == [200]
+    assert last_seq(server) == before + 2
+
+
+def test_fields_behind_a_body_without_end_are_refused_in_bounded_memory(
+    server: Server, connect: Connect
+) -> None:
+    floods = (b"".join(b"X%d: y\r\n" % i for i in range(6_000)), b"a" * 65_536)
+    for token in (None, "none"):
+        for begins, flood in zip((b"", b"X: "), floods, strict=True):
+            before, wire = server.process.memory_info().rss, connect(token)
+            wire.post(b"Transfer-Encoding: chunked", body=b"0\r\n" + begins)
+            began, most, n = time.monotonic(), 0, 0
+            while not wire.refused and time.monotonic() - began < 4:
+                wire.say(flood)
+                most, n = max(most, server.process.memory_info().rss), n + len(flood)
+
+            assert wire.refused
+            assert n < 20 * 2**20  # what lies between the two ends
+            assert most < before + 20 * 2**20
+
+
+def test_who_was_answered_before_the_body_was_here_is_told_no_second_thing(
+    connect: Connect,
+) -> None:
+    wire = connect("none")
+    wire.post(b"Transfer-Encoding: chunked", body=b"5\r\nab")
+    time.sleep(0.3)
+    wire.say(b"too much for a chunk of five\r\n")
+
+    assert [status for status, _ in wire.answers()] == [401]
+    assert wire.is_closed(1)
+
+
+def test_who_asks_for_another_protocol_is_answered_in_this_one_and_nothing_behind_it_is_heard(
+    connect: Connect,
+) -> None:
+    wire = connect()
+    wire.say(b"GET /livez HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+    time.sleep(0.3)
+    wire.post(b"Content-Length: " + N, path=b"/smuggled")
+
+    assert [status for status, _ in wire.answers()] == [200]
+    assert wire.is_closed(1)
 
 
 def test_who_has_no_token_cannot_go_on_sending_a_body(connect: Connect) -> None:

@@ -14,6 +14,7 @@ from continualml.app.api.straight import Straight, is_plain
 
 _HEAD_BYTES: Final = 64 * 1024
 _HEADERS: Final = 100
+_OF_BODY: Final = {b"content-length", b"transfer-encoding"}
 _HEAD_S: Final = 10.0  # from the first byte, or from connecting, to the end of the head
 _REQUEST_S: Final = 60.0  # to the end of the body
 _LOOK_S: Final = 2.0
@@ -21,8 +22,8 @@ _LOOK_S: Final = 2.0
 _CONNECTIONS: Final = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
 
 
-class _TooLargeError(Exception):
-    """The head is too large; raised inside the parser, which ends the connection."""
+class _RefusedError(Exception):
+    """The head is refused; raised inside the parser, which ends the connection."""
 
 
 class Connection(HttpToolsProtocol):
@@ -37,7 +38,7 @@ class Connection(HttpToolsProtocol):
         self._received_at: float | None = None  # when the message that comes in began
         self._n_asked = 0
         self._has_head = False
-        self._head_bytes = 0
+        self._field_bytes = 0  # since a head began, or since the last byte of a body
         self._look_again: asyncio.TimerHandle | None = None
         self._straight: Straight | None = None
         self._problem = ProblemError(400, "malformed-http", "this is no HTTP/1.1 request")
@@ -58,14 +59,14 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; refuse a head that does not end."""
+        """Take what came; refuse a head that does not end, and fields behind a body likewise."""
         super().data_received(data)
-        if self._received_at is None or self._has_head:
-            self._head_bytes = 0
-        elif not self._head_bytes:
-            self._head_bytes = 1  # its first part may have come behind a body
-        elif (more := self._head_bytes + len(data)) <= _HEAD_BYTES:
-            self._head_bytes = more
+        if self._received_at is None:
+            self._field_bytes = 0
+        elif not self._field_bytes:
+            self._field_bytes = 1  # its first part may have come behind a body
+        elif (more := self._field_bytes + len(data)) <= _HEAD_BYTES:
+            self._field_bytes = more
         elif not self.transport.is_closing():
             self._problem = _too_large()
             self.send_400_response("")
@@ -74,17 +75,31 @@ class Connection(HttpToolsProtocol):
         """Note when a request begins."""
         super().on_message_begin()
         self._has_head = False
-        self._head_bytes = 0
+        self._field_bytes = 0
         self._received_at = self.loop.time()
 
     def on_headers_complete(self) -> None:
-        """Start the request, unless its head has too many parts."""
+        """Start the request, unless its head has too many parts, or cannot be followed."""
         if len(self.headers) > _HEADERS:
             self._problem = _too_large()
-            raise _TooLargeError
+            raise _RefusedError
+        # The parser takes what follows for that protocol's: a body would be the next request.
+        upgrades = self.parser.should_upgrade()
+        if upgrades and any(name in _OF_BODY for name, _ in self.headers):
+            self._problem = _no_upgrade()
+            raise _RefusedError
         self._has_head = True
         self._n_asked += 1
         super().on_headers_complete()
+        if upgrades:
+            self.cycle.keep_alive = False
+        # What comes behind a body is no part of its head: nobody logs in with that.
+        self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._field_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that all of it is here."""
@@ -107,7 +122,10 @@ class Connection(HttpToolsProtocol):
         """Answer with a problem document what never becomes a request, and end the connection."""
         answer = problems.answer(self._problem)
         earlier = self._n_asked and not (self._has_head or self.cycle.response_complete)
-        if self.pipeline or earlier:  # the client would take it for the answer to that one
+        half = self._has_head and self._received_at is not None
+        if (
+            self.pipeline or earlier or (half and self.cycle.response_started)
+        ):  # the client would take it for the answer to that one
             self.transport.close()
             return
         title = HTTPStatus(self._problem.status).phrase
@@ -128,10 +146,16 @@ class Connection(HttpToolsProtocol):
             self._problem = ProblemError(
                 408, "too-slow", f"the request was not here after {waited_s:.0f} s"
             )
-            if self._has_head and self.cycle.response_started:
-                self.transport.close()
-            else:
-                self.send_400_response("")
+            self.send_400_response("")
+
+
+def _no_upgrade() -> ProblemError:
+    return ProblemError(
+        400,
+        "malformed-http",
+        "a request with a body asks for another protocol (the field Upgrade)",
+        remedy="speak HTTP/1.1 from the start; of Java's client, `version(HTTP_1_1)`",
+    )
 
 
 def _too_large() -> ProblemError:
