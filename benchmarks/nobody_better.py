@@ -42,14 +42,15 @@ class World:
     """A loop whose champion and challengers are right where ``right`` (2, n) says so."""
 
     def __init__(self, right: Bools) -> None:
-        self._right, self._seq, self._version = right, 0, 0
+        self._seq, self._version = 0, 0
+        self._said = np.where(right, _SURE, 1 - _SURE)
         self._known = decide.Known()
         self._take(Declared(model=MODEL))
         self._take(self._trained("first", through=1))
 
     def promoted(self) -> bool:
         """Go on until somebody is promoted, or to the end."""
-        n, kinds = self._right.shape[1], set[str]()
+        n, kinds = self._said.shape[1], set[str]()
         while "promote" not in kinds:
             while orders := self._state.orders:
                 # The blend is of what was fitted before.
@@ -108,8 +109,7 @@ class World:
         """Say what was answered on these rows; row i is observed at 2 (i + 1), labelled later."""
         observed = 2 * (rows + 1)
         versions = tuple(decide.asked(MODEL, self._state, observed))
-        said = np.where(self._right, _SURE, 1 - _SURE)
-        wrong = np.column_stack([1 - said[int(v > 1), rows] for v in versions])
+        wrong = np.column_stack([1 - self._said[int(v > 1), rows] for v in versions])
         return Scored(
             versions=versions,
             seq=(observed + 2 * DELAY + 1).astype("<i8").tobytes(),

@@ -1,5 +1,8 @@
 """Whose fault an error is, and what to do about it; nothing here knows HTTP."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class Said(str):
     """What came, in words: it stands in a message as it is, and not as a quoted text."""
@@ -36,6 +39,12 @@ class InputError(ValueError):
         self.remedy = remedy
         tail = f"; {remedy}" if remedy else ""
         super().__init__(f"{where}: expected {expected}, got {came(got)}{tail}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """Ask for the known name that is nearest to one that is unknown; None if none is near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else None
 
 
 def came(got: object) -> str:

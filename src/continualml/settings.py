@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from continualml import demo
-from continualml.errors import InputError
+from continualml.errors import InputError, did_you_mean
 from continualml.model import DEFAULT_STRATEGIES, Feature, Learner, Model, Policy, Strategy
 
 _SHORTEST_KEY = 24
@@ -491,10 +491,14 @@ def _fault(path: Path, text: str, error: dict[str, Any]) -> str:
     line = line_of(text, where)
     said = f"{path}:{line}: {'.'.join(where)}"
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where[-1], _names(where[:-1]), n=1)
-        return f"{said}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+        return f"{said}: {_unknown(where[-1], _names(where[:-1]))}"
     got = "" if error["type"] == "missing" else f", got {error['input']!r}"
     return f"{said}: {str(error['msg']).removeprefix('Value error, ')}{got}"
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    hint = did_you_mean(name, known)
+    return "unknown key" + (f"; {hint}" if hint else "")
 
 
 def _names(where: list[str]) -> list[str]:
@@ -545,10 +549,9 @@ def _settings(
 ) -> Settings:
     unknown = [name for name in table if name not in Settings.model_fields]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], list(Settings.model_fields), n=1)
         line = line_of(path.read_text(encoding="utf-8"), ["settings", unknown[0]])
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(str(path), [f"{path}:{line}: settings.{unknown[0]}: unknown key{hint}"])
+        fault = _unknown(unknown[0], Settings.model_fields)
+        raise ConfigError(str(path), [f"{path}:{line}: settings.{unknown[0]}: {fault}"])
     _check_names()
     files = _from_files()
     try:

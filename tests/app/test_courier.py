@@ -147,6 +147,18 @@ def test_a_version_in_a_bucket_that_is_down_waits_and_is_never_refused(
     assert "s3://models/away: EndpointConnectionError" in health(project, engine)["because"]
 
 
+class ToPeople:
+    """A way on which no message overtakes another, and none is kept."""
+
+    destination = "people"
+
+    def place(self, message: Message) -> tuple[str, ...]:
+        return (str(message.id),)
+
+    def keeps(self, _message: Message) -> bool:
+        return False
+
+
 def test_of_two_couriers_on_one_log_one_sends_each_message(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,15 +167,7 @@ def test_of_two_couriers_on_one_log_one_sends_each_message(
     me = threading.local()
     monkeypatch.setattr(tree, "name_of", lambda part: f"{part}@{me.name}")
 
-    class Slow:
-        destination = "people"
-
-        def place(self, message: Message) -> tuple[str, ...]:
-            return (str(message.id),)
-
-        def keeps(self, _message: Message) -> bool:
-            return False
-
+    class Slow(ToPeople):
         def deliver(self, message: Message) -> Delivery:
             sent.append(message.id)
             time.sleep(0.02)
@@ -197,15 +201,7 @@ def test_a_courier_that_stood_still_sends_nothing_that_another_has_sent(
     monkeypatch.setattr(tree, "name_of", lambda part: f"{part}@{who[0]}")
     sent: list[tuple[str, int]] = []
 
-    class Stands:
-        destination = "people"
-
-        def place(self, message: Message) -> tuple[str, ...]:
-            return (str(message.id),)
-
-        def keeps(self, _message: Message) -> bool:
-            return False
-
+    class Stands(ToPeople):
         def deliver(self, message: Message) -> Delivery:
             sent.append((who[0], message.id))
             if who[0] == "one":  # for longer than its lease, and the other goes on

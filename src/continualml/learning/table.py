@@ -1,7 +1,6 @@
 """A user's CSV: its rows checked against a schema, or a schema inferred from it."""
 
 import csv
-import difflib
 import gzip
 import itertools
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from continualml.errors import InputError, Said
+from continualml.errors import InputError, Said, did_you_mean
 from continualml.model import MISSING, Feature, Model, number
 from continualml.records import Rows
 from continualml.scoring import features
@@ -137,9 +136,8 @@ def _without(path: Path, name: str, header: list[str]) -> InputError:
     expected = f"a column {name!r}"
     if not header:
         return InputError(f"{path}:1", expected=expected, got=Said("an empty file"))
-    near = difflib.get_close_matches(name, header, n=1)
-    got, remedy = Said(", ".join(header)), f"did you mean {near[0]!r}?" if near else None
-    return InputError(f"{path}:1", expected=expected, got=got, remedy=remedy)
+    got = Said(", ".join(header))
+    return InputError(f"{path}:1", expected=expected, got=got, remedy=did_you_mean(name, header))
 
 
 def _label(path: Path, line: int, model: Model, text: str) -> str:

@@ -1,6 +1,5 @@
 """Features as clients send them, checked against the schema and packed into arrays."""
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -8,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from continualml.errors import InputError, Said
+from continualml.errors import InputError, Said, did_you_mean
 from continualml.model import Feature, Model
 from continualml.records import Rows
 
@@ -138,12 +137,11 @@ def _check_names(model: Model, instance: Mapping[str, object], where: str) -> No
     if unknown is _ABSENT:
         return
     name = str(unknown)[:_SHOWN]
-    near = difflib.get_close_matches(name, declared, n=1)
     raise InputError(
         f"{where}.{name}",
         expected=f"no field but the {len(declared)} features of model {model.name!r}",
         got=_shown(instance[unknown]),  # type: ignore[index]  # one of its own keys
-        remedy=f"did you mean {near[0]!r}?" if near else None,
+        remedy=did_you_mean(name, declared),
     )
 
 

@@ -51,8 +51,7 @@ def seal_next(engine: Engine) -> bool:
 
 def reach(conn: Connection) -> int:
     """Return the last number that is sealed, or will be as soon as somebody seals."""
-    newest = _newest(conn)
-    last = newest.last if newest else 0
+    last = newest(conn)
     return last + max(log.last_seq(conn) - last, 0) // ROWS * ROWS
 
 

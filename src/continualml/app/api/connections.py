@@ -123,9 +123,8 @@ class Connection(HttpToolsProtocol):
         answer = problems.answer(self._problem)
         earlier = self._n_asked and not (self._has_head or self.cycle.response_complete)
         half = self._has_head and self._received_at is not None
-        if (
-            self.pipeline or earlier or (half and self.cycle.response_started)
-        ):  # the client would take it for the answer to that one
+        answered = half and self.cycle.response_started
+        if self.pipeline or earlier or answered:  # the client would take it for that one's answer
             self.transport.close()
             return
         title = HTTPStatus(self._problem.status).phrase
